@@ -1,0 +1,132 @@
+//! Bodies of our answers: nothing, bytes in memory, or a stream that may carry a guard to its end.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+
+use crate::error::Error;
+
+/// The body of an answer.
+///
+/// An error in a stream cuts the connection, which is meant: a client can tell a cut body from a whole one,
+/// and most players then ask for the rest.
+pub struct Body {
+    kind: Kind,
+    guard: Option<Box<dyn Watch>>,
+}
+
+/// Something that accompanies a body and is dropped with it: a permit, a log line.
+pub trait Watch: Send {
+    /// Called with the length of each piece that leaves, in bytes.
+    fn sent(&mut self, bytes: usize) {
+        let _ = bytes;
+    }
+
+    /// Called once when the body has come to its end, whole.
+    fn finished(&mut self) {}
+}
+
+enum Kind {
+    Empty,
+    Full(Bytes),
+    Stream(Pin<Box<dyn http_body::Body<Data = Bytes, Error = Error> + Send>>),
+}
+
+// === impl Body ===
+
+impl Body {
+    /// No bytes.
+    pub fn empty() -> Self {
+        Self { kind: Kind::Empty, guard: None }
+    }
+
+    /// These bytes.
+    pub fn full(bytes: impl Into<Bytes>) -> Self {
+        Self { kind: Kind::Full(bytes.into()), guard: None }
+    }
+
+    /// What `stream` yields.
+    pub fn stream(stream: impl http_body::Body<Data = Bytes, Error = Error> + Send + 'static) -> Self {
+        Self { kind: Kind::Stream(Box::pin(stream)), guard: None }
+    }
+
+    /// Lets `watch` accompany this body, outside whatever watches it already.
+    #[must_use]
+    pub fn watched(self, watch: impl Watch + 'static) -> Self {
+        if self.guard.is_none() {
+            return Self { kind: self.kind, guard: Some(Box::new(watch)) };
+        }
+        Self { kind: Kind::Stream(Box::pin(self)), guard: Some(Box::new(watch)) }
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let polled = match &mut self.kind {
+            Kind::Empty => Poll::Ready(None),
+            Kind::Full(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.kind = Kind::Empty;
+                Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
+            }
+            Kind::Stream(stream) => stream.as_mut().poll_frame(cx),
+        };
+        if let Poll::Ready(frame) = &polled {
+            let ended = http_body::Body::is_end_stream(&*self);
+            if let Some(guard) = &mut self.guard {
+                match frame {
+                    Some(Ok(frame)) => {
+                        guard.sent(frame.data_ref().map_or(0, Bytes::len));
+                        // hyper does not poll again once the announced length is out.
+                        if ended {
+                            guard.finished();
+                        }
+                    }
+                    Some(Err(_)) => {}
+                    None => guard.finished(),
+                }
+            }
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Empty => true,
+            Kind::Full(bytes) => bytes.is_empty(),
+            Kind::Stream(stream) => stream.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Empty => SizeHint::with_exact(0),
+            Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Kind::Stream(stream) => stream.size_hint(),
+        }
+    }
+}
+
+impl Default for Body {
+    fn default() -> Self {
+        Self::empty()
+    }
+}
+
+impl std::fmt::Debug for Body {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self.kind {
+            Kind::Empty => "Body::Empty",
+            Kind::Full(_) => "Body::Full",
+            Kind::Stream(_) => "Body::Stream",
+        })
+    }
+}

@@ -1,0 +1,13 @@
+//! What both sides of the proxy need of HTTP: bodies, ranges, preconditions, the outbound clients.
+
+pub mod body;
+pub mod client;
+pub mod conditional;
+pub mod range;
+
+pub use self::body::Body;
+
+/// A request as it reaches our services; its body is drained, never read.
+pub type Request = http::Request<()>;
+/// An answer of ours.
+pub type Response = http::Response<Body>;

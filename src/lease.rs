@@ -1,0 +1,343 @@
+//! Values that are good for a limited time: links, previews, listings, tokens.
+//!
+//! They are one problem: keep a value as long as it lives, fetch it once however many ask, let the fetch
+//! outlive the caller that started it, and throw a value away only if it is still the one that failed.
+
+use std::hash::Hash;
+use std::sync::Arc;
+use std::time::Duration;
+
+use moka::future::Cache;
+use moka::ops::compute::Op;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// From when until when a value is good.
+#[derive(Clone, Copy, Debug)]
+pub struct Life {
+    /// When it was obtained.
+    pub from: Instant,
+    /// When it ends.
+    pub until: Instant,
+}
+
+/// How much life a value must have left to be of use.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Spare {
+    /// To be handed to a client, who keeps it for a while: the larger of 60 s and a third of the whole life.
+    /// Where the whole life is not even 60 s, a third of it.
+    HandOut,
+    /// For a request of our own that starts now: 30 s, but never more than a quarter of the whole life.
+    OwnUse,
+    /// Any life at all.
+    Alive,
+}
+
+/// A value that is good for a limited time.
+pub trait Lease: Send + Sync + 'static {
+    /// From when until when it is good.
+    fn life(&self) -> Life;
+
+    /// How much of a cache's capacity it takes.
+    fn weight(&self) -> u32 {
+        1
+    }
+}
+
+/// Values by key, each fetched once per life. Clones share the values.
+pub struct LeaseCache<K, V> {
+    values: Cache<K, Arc<V>>,
+    tasks: TaskTracker,
+}
+
+/// One value, fetched once per life. Clones share it.
+pub struct LeaseCell<V>(LeaseCache<(), V>);
+
+// === impl Life ===
+
+impl Life {
+    /// A life of `length`, beginning at `from`.
+    pub fn starting(from: Instant, length: Duration) -> Self {
+        // An upstream may claim any length; thirty years is as good as for ever and cannot overflow.
+        Self { from, until: from + length.min(FOREVER) }
+    }
+
+    /// A life that no clock ends.
+    pub fn unlimited(from: Instant) -> Self {
+        Self::starting(from, FOREVER)
+    }
+
+    /// What is left of it at `now`.
+    pub fn left(self, now: Instant) -> Duration {
+        self.until.saturating_duration_since(now)
+    }
+
+    /// Whether enough is left at `now`.
+    pub fn has(self, spare: Spare, now: Instant) -> bool {
+        let total = self.until.saturating_duration_since(self.from);
+        let needed = match spare {
+            Spare::Alive => Duration::ZERO,
+            Spare::HandOut if total < HAND_OUT => total / 3,
+            Spare::HandOut => HAND_OUT.max(total / 3),
+            Spare::OwnUse => OWN_USE.min(total / 4),
+        };
+        let left = self.left(now);
+        left > Duration::ZERO && left >= needed
+    }
+}
+
+// === impl LeaseCache ===
+
+impl<K, V> LeaseCache<K, V>
+where
+    K: Clone + Eq + Hash + Send + Sync + 'static,
+    V: Lease,
+{
+    /// A cache of values that weigh at most `capacity` together, whose fetches run on `tasks`.
+    pub fn new(capacity: u64, tasks: TaskTracker) -> Self {
+        let values =
+            Cache::builder().max_capacity(capacity).weigher(|_, value: &Arc<V>| value.weight()).build();
+        Self { values, tasks }
+    }
+
+    /// The value, if it is here and has enough life left. Never waits for a fetch.
+    pub async fn get(&self, key: &K, spare: Spare, now: Instant) -> Option<Arc<V>> {
+        self.values.get(key).await.filter(|value| value.life().has(spare, now))
+    }
+
+    /// The value, fetched if it is missing or has too little life left.
+    ///
+    /// All callers who miss at the same time share one fetch, and its error. The fetch runs on a task of its
+    /// own: dropping this future does not stop it, and the next caller finds its result.
+    ///
+    /// # Errors
+    /// What `fetch` fails with. A failure is answered to those who waited for it and not kept.
+    pub async fn get_or_fetch(
+        &self,
+        key: K,
+        spare: Spare,
+        now: Instant,
+        fetch: impl Future<Output = Result<V>> + Send + 'static,
+    ) -> Result<Arc<V>> {
+        match self.values.get(&key).await {
+            Some(value) if value.life().has(spare, now) => return Ok(value),
+            Some(stale) => self.discard(&key, &stale).await,
+            None => {}
+        }
+        let values = self.values.clone();
+        let whole = async move {
+            let fetch = async { fetch.await.map(Arc::new) };
+            // moka runs one of the competing futures; the others wait for its result.
+            values.try_get_with(key, fetch).await.map_err(|error: Arc<Error>| Error::clone(&error))
+        };
+        let task = self.tasks.spawn(whole.instrument(tracing::Span::current()));
+        task.await
+            .unwrap_or_else(|panic| Err(Error::new(ErrorKind::Internal, "fetch a lease").caused_by(panic)))
+    }
+
+    /// Keeps a value that came with another answer.
+    pub async fn insert(&self, key: K, value: Arc<V>) {
+        self.values.insert(key, value).await;
+    }
+
+    /// Throws a value away, but only if it is still the one the caller has `seen`: a slow loser must not throw
+    /// away the winner's fresh one.
+    pub async fn discard(&self, key: &K, seen: &Arc<V>) {
+        self.values
+            .entry_by_ref(key)
+            .and_compute_with(|current| async move {
+                match current {
+                    Some(entry) if Arc::ptr_eq(entry.value(), seen) => Op::Remove,
+                    _ => Op::Nop,
+                }
+            })
+            .await;
+    }
+}
+
+impl<K, V> Clone for LeaseCache<K, V> {
+    fn clone(&self) -> Self {
+        Self { values: self.values.clone(), tasks: self.tasks.clone() }
+    }
+}
+
+impl<K, V> std::fmt::Debug for LeaseCache<K, V> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LeaseCache")
+    }
+}
+
+// === impl LeaseCell ===
+
+impl<V: Lease> LeaseCell<V> {
+    /// An empty cell, whose fetches run on `tasks`.
+    pub fn new(tasks: TaskTracker) -> Self {
+        Self(LeaseCache::new(1, tasks))
+    }
+
+    /// As [`LeaseCache::get_or_fetch`].
+    ///
+    /// # Errors
+    /// What `fetch` fails with.
+    pub async fn get_or_fetch(
+        &self,
+        now: Instant,
+        fetch: impl Future<Output = Result<V>> + Send + 'static,
+    ) -> Result<Arc<V>> {
+        self.0.get_or_fetch((), Spare::Alive, now, fetch).await
+    }
+
+    /// As [`LeaseCache::discard`].
+    pub async fn discard(&self, seen: &Arc<V>) {
+        self.0.discard(&(), seen).await;
+    }
+}
+
+impl<V> std::fmt::Debug for LeaseCell<V> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LeaseCell")
+    }
+}
+
+/// Least life left in what is handed out. Source: the public contract.
+const HAND_OUT: Duration = Duration::from_secs(60);
+/// Least life left for a request of our own. The drive tests expiry when a request starts, so this covers
+/// connecting and queueing for a connection; chosen.
+const OWN_USE: Duration = Duration::from_secs(30);
+const FOREVER: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct Value(Life, usize);
+
+    impl Lease for Value {
+        fn life(&self) -> Life {
+            self.0
+        }
+    }
+
+    #[derive(Clone, Default)]
+    struct Fetches(Arc<AtomicUsize>);
+
+    impl Fetches {
+        async fn fetch(self, seconds: u64) -> Result<Value> {
+            let count = self.0.fetch_add(1, Ordering::SeqCst);
+            // Lets every other caller reach the cache before this fetch is done.
+            for _ in 0..2000 {
+                tokio::task::yield_now().await;
+            }
+            Ok(Value(Life::starting(Instant::now(), Duration::from_secs(seconds)), count))
+        }
+
+        fn count(&self) -> usize {
+            self.0.load(Ordering::SeqCst)
+        }
+    }
+
+    fn cache() -> LeaseCache<&'static str, Value> {
+        LeaseCache::new(100, TaskTracker::new())
+    }
+
+    #[tokio::test]
+    async fn concurrent_misses_share_one_fetch() {
+        let (cache, fetches) = (cache(), Fetches::default());
+        let now = Instant::now();
+        let callers =
+            (0..300).map(|_| cache.get_or_fetch("a", Spare::OwnUse, now, fetches.clone().fetch(900)));
+        for result in futures_util::future::join_all(callers).await {
+            assert_eq!(result.unwrap().1, 0);
+        }
+        assert_eq!(fetches.count(), 1);
+    }
+
+    #[tokio::test]
+    async fn an_expired_value_is_fetched_once_more() {
+        let (cache, fetches) = (cache(), Fetches::default());
+        let now = Instant::now();
+        cache.get_or_fetch("a", Spare::OwnUse, now, fetches.clone().fetch(900)).await.unwrap();
+        let later = now + Duration::from_secs(871);
+        let callers =
+            (0..200).map(|_| cache.get_or_fetch("a", Spare::OwnUse, later, fetches.clone().fetch(3000)));
+        for result in futures_util::future::join_all(callers).await {
+            assert_eq!(result.unwrap().1, 1);
+        }
+        assert_eq!(fetches.count(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_fetch_outlives_the_caller_that_started_it() {
+        let (cache, fetches) = (cache(), Fetches::default());
+        let now = Instant::now();
+        let mut first = Box::pin(cache.get_or_fetch("a", Spare::OwnUse, now, fetches.clone().fetch(900)));
+        // Poll once, so that the fetch starts, then hang up.
+        assert!(futures_util::future::poll_immediate(&mut first).await.is_none());
+        while fetches.count() == 0 {
+            tokio::task::yield_now().await;
+        }
+        drop(first);
+        cache.get_or_fetch("a", Spare::OwnUse, now, fetches.clone().fetch(900)).await.unwrap();
+        assert_eq!(fetches.count(), 1);
+    }
+
+    #[tokio::test]
+    async fn one_failure_answers_all_who_waited_and_is_not_kept() {
+        let cache = cache();
+        let tries = Arc::new(AtomicUsize::new(0));
+        let now = Instant::now();
+        let attempt = || {
+            let tries = Arc::clone(&tries);
+            cache.get_or_fetch("a", Spare::OwnUse, now, async move {
+                tries.fetch_add(1, Ordering::SeqCst);
+                for _ in 0..500 {
+                    tokio::task::yield_now().await;
+                }
+                Err(Error::new(ErrorKind::RateLimit, "ask"))
+            })
+        };
+        for result in futures_util::future::join_all((0..100).map(|_| attempt())).await {
+            assert_eq!(result.unwrap_err().kind(), ErrorKind::RateLimit);
+        }
+        assert_eq!(tries.load(Ordering::SeqCst), 1);
+        assert!(attempt().await.is_err());
+        assert_eq!(tries.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn only_the_value_that_failed_is_discarded() {
+        let (cache, fetches) = (cache(), Fetches::default());
+        let now = Instant::now();
+        let old = cache.get_or_fetch("a", Spare::OwnUse, now, fetches.clone().fetch(900)).await.unwrap();
+        cache.discard(&"a", &old).await;
+        let new = cache.get_or_fetch("a", Spare::OwnUse, now, fetches.clone().fetch(900)).await.unwrap();
+        cache.discard(&"a", &old).await;
+        let kept = cache.get(&"a", Spare::OwnUse, now).await.unwrap();
+        assert!(Arc::ptr_eq(&new, &kept));
+        assert_eq!(fetches.count(), 2);
+    }
+
+    #[test]
+    fn what_is_handed_out_has_a_third_of_its_life_left_and_at_least_a_minute() {
+        let from = Instant::now();
+        let has = |total, age, spare| {
+            Life::starting(from, Duration::from_secs(total)).has(spare, from + Duration::from_secs(age))
+        };
+        assert!(has(900, 600, Spare::HandOut));
+        assert!(!has(900, 601, Spare::HandOut));
+        assert!(has(120, 60, Spare::HandOut));
+        assert!(!has(120, 61, Spare::HandOut));
+        assert!(has(9, 6, Spare::HandOut));
+        assert!(!has(9, 7, Spare::HandOut));
+        assert!(has(900, 870, Spare::OwnUse));
+        assert!(!has(900, 871, Spare::OwnUse));
+        assert!(has(900, 899, Spare::Alive));
+        assert!(!has(900, 900, Spare::Alive));
+    }
+}
