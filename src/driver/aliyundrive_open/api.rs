@@ -1,0 +1,219 @@
+//! The drive's API: one method an endpoint, and the loop that every call goes through.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, StatusCode, header};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+
+use super::auth::Vault;
+use super::config::Options;
+use super::error::{Refusal, refusal};
+use super::limits::{Class, Limits};
+use super::wire;
+use crate::clock::Clock;
+use crate::driver::Context;
+use crate::error::{Error, ErrorKind, Result};
+use crate::http::client::{from_reqwest, read_limited};
+use crate::lease::{Lease, LeaseCell, Life};
+
+/// One account of the drive: its tokens, its paces and its drives. Shared by all mounts of the account.
+#[derive(Debug)]
+pub(super) struct Account {
+    api_base: String,
+    client: reqwest::Client,
+    clock: Clock,
+    drives: LeaseCell<Drives>,
+    drives_file: PathBuf,
+    hold: Duration,
+    limits: Limits,
+    vault: Vault,
+}
+
+/// The account's drives. They change only with a new login, so no clock ends this.
+#[derive(Debug)]
+pub(super) struct Drives {
+    pub(super) info: wire::DriveInfo,
+    life: Life,
+}
+
+/// An answer, with the drive's own time where it gave it.
+pub(super) struct Answer<T> {
+    pub(super) body: T,
+    /// The `Date` header, since the Unix epoch: expiry stamps are compared with the clock that made them.
+    pub(super) date: Option<Duration>,
+}
+
+// === impl Account ===
+
+impl Account {
+    /// An account whose state lies at `file` (without extension). Reads nothing yet.
+    pub(super) fn new(options: &Options, file: &std::path::Path, context: &Context) -> Self {
+        Self {
+            api_base: options.api_base.clone(),
+            client: context.client.clone(),
+            clock: context.clock.clone(),
+            drives: LeaseCell::new(context.tasks.clone()),
+            drives_file: file.with_extension("drives.json"),
+            hold: context.hold,
+            limits: Limits::new(options.rates, Instant::now()),
+            vault: Vault::new(options, file.with_extension("json"), context),
+        }
+    }
+
+    /// The account's drives, from disk or from `getDriveInfo`.
+    pub(super) async fn drives(self: &Arc<Self>) -> Result<Arc<Drives>> {
+        let account = Arc::clone(self);
+        let fetch = async move {
+            let life = Life::unlimited(account.clock.now());
+            let file = account.drives_file.clone();
+            let kept = tokio::task::spawn_blocking(move || std::fs::read(file)).await;
+            if let Ok(Ok(bytes)) = kept
+                && let Ok(info) = serde_json::from_slice(&bytes)
+            {
+                return Ok(Drives { info, life });
+            }
+            let info: wire::DriveInfo = account
+                .call(
+                    Class::Other,
+                    "ask for the drives",
+                    "/adrive/v1.0/user/getDriveInfo",
+                    &serde_json::json!({}),
+                )
+                .await?
+                .body;
+            let file = account.drives_file.clone();
+            let text = serde_json::to_vec(&info).unwrap_or_default();
+            // Only a saving of one call; losing it loses nothing.
+            let written =
+                tokio::task::spawn_blocking(move || crate::state::write_durably(&file, &text)).await;
+            if let Ok(Err(error)) = written {
+                tracing::warn!(%error, "the drives could not be kept in the state folder");
+            }
+            Ok(Drives { info, life })
+        };
+        self.drives.get_or_fetch(self.clock.now(), fetch).await
+    }
+
+    pub(super) async fn list(&self, request: &wire::ListRequest<'_>) -> Result<wire::Page> {
+        Ok(self.call(Class::List, "list a folder", "/adrive/v1.0/openFile/list", request).await?.body)
+    }
+
+    pub(super) async fn get_by_path(&self, request: &wire::PathRequest<'_>) -> Result<wire::File> {
+        Ok(self.call(Class::Other, "find a path", "/adrive/v1.0/openFile/get_by_path", request).await?.body)
+    }
+
+    pub(super) async fn download_url(
+        &self,
+        request: &wire::LinkRequest<'_>,
+    ) -> Result<Answer<wire::DownloadUrl>> {
+        self.call(Class::Link, "get a link", "/adrive/v1.0/openFile/getDownloadUrl", request).await
+    }
+
+    pub(super) async fn preview(
+        &self,
+        request: &wire::PreviewRequest<'_>,
+    ) -> Result<Answer<wire::PreviewAnswer>> {
+        self.call(Class::Other, "open a preview", "/adrive/v1.0/openFile/getVideoPreviewPlayInfo", request)
+            .await
+    }
+
+    /// One call: waits for its turn, and asks again after a token's end, a throttle or a passing fault, as long as
+    /// that fits into `hold`.
+    async fn call<T: DeserializeOwned>(
+        &self,
+        class: Class,
+        operation: &'static str,
+        path: &'static str,
+        body: &(impl Serialize + Sync),
+    ) -> Result<Answer<T>> {
+        let deadline = Instant::now() + self.hold;
+        let mut token = self.vault.token().await?;
+        let mut renewed = false;
+        let mut faults = 0;
+        loop {
+            self.limits.turn(class, deadline.saturating_duration_since(Instant::now())).await?;
+            let sent = self
+                .client
+                .post(format!("{}{path}", self.api_base))
+                .bearer_auth(token.access.expose())
+                .json(body)
+                .send()
+                .await;
+            let refused = match self.read(sent, operation).await {
+                Ok(answer) => return Ok(answer),
+                Err(refused) => refused,
+            };
+            match refused {
+                Refusal::Token(_) if !renewed => {
+                    renewed = true;
+                    token = self.vault.renew(&token).await?;
+                }
+                Refusal::Throttled(wait) => {
+                    tracing::warn!(wait_ms = wait.as_millis(), call = path, "the drive asks to slow down");
+                    self.limits.push_back(class, wait);
+                    if Instant::now() + wait > deadline {
+                        return Err(Error::new(ErrorKind::RateLimit, operation).retry_after(wait));
+                    }
+                }
+                Refusal::Transient(error) => {
+                    faults += 1;
+                    if faults == MOST_FAULTS || Instant::now() >= deadline {
+                        return Err(error);
+                    }
+                    tracing::debug!(%error, "asking the drive again");
+                }
+                Refusal::Token(error) | Refusal::Final(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn read<T: DeserializeOwned>(
+        &self,
+        sent: reqwest::Result<reqwest::Response>,
+        operation: &'static str,
+    ) -> Result<Answer<T>, Refusal> {
+        let response = sent.map_err(|error| Refusal::Transient(from_reqwest(error, operation)))?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = read_limited(response, BODY, operation).await.map_err(Refusal::Transient)?;
+        // 2xx with a code in it is a failure too: 202 VideoPreviewWaitAndRetry.
+        let code =
+            serde_json::from_slice::<wire::Failure>(&body).map(|failure| failure.code).unwrap_or_default();
+        if !status.is_success() || !code.is_empty() {
+            return Err(refusal(operation, status, &code, text(&headers, "x-retry-after")));
+        }
+        let body = if status == StatusCode::NO_CONTENT { b"{}".as_slice() } else { &body };
+        let body = serde_json::from_slice(body).map_err(|error| {
+            // serde_json quotes no more than a token of the input, and position; both are escaped in the log.
+            Refusal::Transient(
+                Error::new(ErrorKind::Upstream, operation)
+                    .saying("the drive's answer makes no sense")
+                    .caused_by(error),
+            )
+        })?;
+        let date = text(&headers, header::DATE.as_str())
+            .and_then(|date| httpdate::parse_http_date(date).ok())
+            .and_then(|date| date.duration_since(std::time::UNIX_EPOCH).ok());
+        Ok(Answer { body, date })
+    }
+}
+
+// === impl Drives ===
+
+impl Lease for Drives {
+    fn life(&self) -> Life {
+        self.life
+    }
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// A page of 200 entries with their media metadata and thumbnails is some 600 KB.
+const BODY: usize = 8 * 1024 * 1024;
+/// Chosen: a single dropped connection is common, three in a row are an outage that the caller should hear of.
+const MOST_FAULTS: u32 = 3;

@@ -1,0 +1,269 @@
+//! The account's tokens: one access token for all callers, and a refresh token that works once.
+//!
+//! A token is refreshed only when the drive says that it is no longer good, never by the clock. The new
+//! refresh token is on disk before the new access token is used, because losing it means a new login.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use data_encoding::BASE64URL_NOPAD;
+use serde::{Deserialize, Serialize};
+
+use super::config::{Options, TokenSource};
+use super::error::{LOG_IN, Refusal, refusal};
+use super::wire::{Exchange, Failure, Tokens};
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::http::client::{from_reqwest, read_limited};
+use crate::lease::{Lease, LeaseCell, Life};
+use crate::secret::Secret;
+
+/// An access token in use.
+#[derive(Debug)]
+pub(super) struct Token {
+    pub(super) access: Secret,
+    life: Life,
+}
+
+/// The tokens of one account, and the file they live in.
+#[derive(Debug)]
+pub(super) struct Vault {
+    cell: LeaseCell<Token>,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    api_base: String,
+    client: reqwest::Client,
+    client_id: String,
+    client_secret: Option<Secret>,
+    clock: Clock,
+    file: PathBuf,
+    seed: Option<Secret>,
+    source: TokenSource,
+    memory: Mutex<Memory>,
+}
+
+/// What this process knows beyond the file.
+#[derive(Default)]
+struct Memory {
+    /// Tokens that could not be written; they are the only copy.
+    unsaved: Option<Stored>,
+    /// A refresh token that the drive has refused; it is not tried again.
+    refused: Option<String>,
+}
+
+/// What lies in the state folder.
+#[derive(Clone, Default, Deserialize, Serialize)]
+struct Stored {
+    #[serde(default)]
+    access_token: String,
+    #[serde(default)]
+    refresh_token: String,
+}
+
+// === impl Vault ===
+
+impl Vault {
+    /// The vault of an account whose state is kept in `file`. Reads nothing yet.
+    pub(super) fn new(options: &Options, file: PathBuf, context: &crate::driver::Context) -> Self {
+        Self {
+            cell: LeaseCell::new(context.tasks.clone()),
+            inner: Arc::new(Inner {
+                api_base: options.api_base.clone(),
+                client: context.client.clone(),
+                client_id: options.client_id.clone(),
+                client_secret: options.client_secret.clone(),
+                clock: context.clock.clone(),
+                file,
+                seed: options.refresh_token.clone(),
+                source: options.token_source.clone(),
+                memory: Mutex::default(),
+            }),
+        }
+    }
+
+    /// The access token: the one in use, else the one on disk, else a new one.
+    ///
+    /// # Errors
+    /// `Unavailable` where no refresh token works; `Upstream` or `Timeout` where the exchange failed.
+    pub(super) async fn token(&self) -> Result<Arc<Token>> {
+        let inner = Arc::clone(&self.inner);
+        self.cell.get_or_fetch(self.inner.clock.now(), async move { inner.obtain(None).await }).await
+    }
+
+    /// Another access token than the one that `failed`. However many callers failed with it, one refresh is made.
+    ///
+    /// # Errors
+    /// As [`Vault::token`].
+    pub(super) async fn renew(&self, failed: &Arc<Token>) -> Result<Arc<Token>> {
+        self.cell.discard(failed).await;
+        let inner = Arc::clone(&self.inner);
+        let failed = failed.access.clone();
+        self.cell.get_or_fetch(self.inner.clock.now(), async move { inner.obtain(Some(failed)).await }).await
+    }
+}
+
+// === impl Inner ===
+
+impl Inner {
+    async fn obtain(&self, failed: Option<Secret>) -> Result<Token> {
+        let stored = self.load().await?;
+        let is_other = failed.as_ref().is_none_or(|failed| failed.expose() != stored.access_token);
+        if !stored.access_token.is_empty() && is_other {
+            // After a start, or another process on this state folder has refreshed already.
+            return Ok(self.token(stored.access_token));
+        }
+        let seed = self.seed.as_ref().map(Secret::expose).unwrap_or_default();
+        let refresh =
+            if stored.refresh_token.is_empty() { seed.to_owned() } else { stored.refresh_token.clone() };
+        if refresh.is_empty() {
+            return Err(Error::new(ErrorKind::Unavailable, "log in to the drive")
+                .saying("no refresh_token is configured for this drive"));
+        }
+        if self.memory().refused.as_ref() == Some(&refresh) {
+            return Err(Error::new(ErrorKind::Unavailable, "log in to the drive").saying(LOG_IN));
+        }
+        let tokens = match self.exchange(&refresh).await {
+            Ok(tokens) => tokens,
+            Err(error) => {
+                if error.kind() == ErrorKind::Unavailable {
+                    self.memory().refused = Some(refresh);
+                }
+                return Err(error);
+            }
+        };
+        if let (Some(old), Some(new)) = (subject(&refresh), subject(&tokens.refresh_token))
+            && old != new
+        {
+            return Err(Error::new(ErrorKind::Unavailable, "refresh the token")
+                .saying("the token server answered with the token of another account"));
+        }
+        // A server that does not rotate leaves the old token good.
+        let refresh_token = if tokens.refresh_token.is_empty() { refresh } else { tokens.refresh_token };
+        // On disk before first use: from here on the old refresh token is spent.
+        self.save(Stored { access_token: tokens.access_token.clone(), refresh_token }).await?;
+        tracing::info!("refreshed the access token");
+        Ok(self.token(tokens.access_token))
+    }
+
+    fn token(&self, access: String) -> Token {
+        Token { access: Secret::new(access), life: Life::unlimited(self.clock.now()) }
+    }
+
+    async fn exchange(&self, refresh_token: &str) -> Result<Tokens> {
+        const OPERATION: &str = "refresh the token";
+        let request = match &self.source {
+            TokenSource::Drive => {
+                self.client.post(format!("{}/oauth/access_token", self.api_base)).json(&Exchange {
+                    client_id: &self.client_id,
+                    client_secret: self.client_secret.as_ref().map_or("", Secret::expose),
+                    grant_type: "refresh_token",
+                    refresh_token,
+                })
+            }
+            // AList's server holds the credentials itself.
+            TokenSource::AlistServer(base) => {
+                self.client.post(format!("{base}/alist/ali_open/token")).json(&Exchange {
+                    client_id: "",
+                    client_secret: "",
+                    grant_type: "refresh_token",
+                    refresh_token,
+                })
+            }
+            // This dialect has the token in the query; there is no other form of it.
+            TokenSource::OpenListServer(base) => {
+                self.client.get(format!("{base}/alicloud/renewapi")).query(&[
+                    ("refresh_ui", refresh_token),
+                    ("server_use", "true"),
+                    ("driver_txt", "alicloud_qr"),
+                ])
+            }
+        };
+        let response = request.send().await.map_err(|error| from_reqwest(error, OPERATION))?;
+        let status = response.status();
+        let body = read_limited(response, TOKEN_BODY, OPERATION).await?;
+        if status.is_success()
+            && let Ok(tokens) = serde_json::from_slice::<Tokens>(&body)
+            && !tokens.access_token.is_empty()
+        {
+            return Ok(tokens);
+        }
+        let code = serde_json::from_slice::<Failure>(&body).map(|failure| failure.code).unwrap_or_default();
+        Err(match refusal(OPERATION, status, &code, None) {
+            Refusal::Throttled(_) => Error::new(ErrorKind::RateLimit, OPERATION)
+                .saying(
+                    "the token server allows a few refreshes an hour; wait, or use a client_id of your own",
+                )
+                .retry_after(std::time::Duration::from_secs(60)),
+            Refusal::Token(error) | Refusal::Transient(error) | Refusal::Final(error) => error,
+        })
+    }
+
+    async fn load(&self) -> Result<Stored> {
+        let unsaved = self.memory().unsaved.clone();
+        if let Some(unsaved) = unsaved {
+            self.save(unsaved.clone()).await?;
+            return Ok(unsaved);
+        }
+        let file = self.file.clone();
+        tokio::task::spawn_blocking(move || read_file(&file)).await.map_err(state_fault)?.map_err(state_fault)
+    }
+
+    /// On disk, or an error and still in memory.
+    async fn save(&self, stored: Stored) -> Result<()> {
+        self.memory().unsaved = Some(stored.clone());
+        let file = self.file.clone();
+        tokio::task::spawn_blocking(move || {
+            crate::state::write_durably(&file, &serde_json::to_vec(&stored)?)
+        })
+        .await
+        .map_err(state_fault)?
+        .map_err(state_fault)?;
+        self.memory().unsaved = None;
+        Ok(())
+    }
+
+    fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Vault").field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
+// === impl Token ===
+
+impl Lease for Token {
+    fn life(&self) -> Life {
+        self.life
+    }
+}
+
+/// The user a token belongs to: `sub` in the second segment of a JWT.
+fn subject(token: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Claims {
+        sub: String,
+    }
+    let claims = BASE64URL_NOPAD.decode(token.split('.').nth(1)?.as_bytes()).ok()?;
+    serde_json::from_slice::<Claims>(&claims).ok().map(|claims| claims.sub)
+}
+
+fn read_file(file: &Path) -> std::io::Result<Stored> {
+    match std::fs::read(file) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(std::io::Error::from),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Stored::default()),
+        Err(error) => Err(error),
+    }
+}
+
+fn state_fault(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::new(ErrorKind::Internal, "keep the token in the state folder").caused_by(error)
+}
+
+/// A token answer has two JWTs of some hundred bytes.
+const TOKEN_BODY: usize = 64 * 1024;

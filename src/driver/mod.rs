@@ -1,0 +1,343 @@
+//! What a drive is to us: entries by path, and for each file a link, a reader or a preview.
+//!
+//! # The contract of a driver
+//!
+//! - `stat` and `list` answer what the vendor says now; caching is `resolve`'s. A name that a successful answer
+//!   lacks is `NotFound`; nothing else is. A failure to find out is never reported as absence.
+//! - Names come from the vendor as they are. Where several children of a folder bear one name, the first in the
+//!   order of the listing is meant.
+//! - `list` hides pages and may be dropped at any point.
+//! - A link is good for the life it states, by the vendor's own stamp.
+//! - Vendor codes become an [`Error`](crate::error::Error) in the driver's `error.rs` and nowhere else.
+//! - A driver limits its own API calls; content connections are counted by `stream::broker` from [`DriverInfo`].
+//! - Opening a driver contacts nobody, so that the program starts while a drive is down.
+
+pub mod aliyundrive_open;
+pub mod local;
+pub mod registry;
+
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use http::HeaderMap;
+use sha2::{Digest, Sha256};
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::http::Body;
+use crate::http::conditional::Validators;
+use crate::http::range::ByteRange;
+use crate::lease::{Lease, Life};
+use crate::path::VirtualPath;
+use crate::secret::SignedUrl;
+
+/// The reading side of a drive. What an implementer must provide.
+#[async_trait]
+pub trait Driver: Debug + Send + Sync + 'static {
+    /// What is known of the drive without asking it.
+    fn info(&self) -> &DriverInfo;
+
+    /// Gets ready for the first request: logs in, looks up what every call needs. Called once after the start, and
+    /// its failure only logged.
+    ///
+    /// # Errors
+    /// Whatever the first request would fail with.
+    async fn prepare(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// The folder at the root of the mount; asks nobody.
+    fn root(&self) -> Entry;
+
+    /// The entry at a path below the root. Called only where [`DriverInfo::by_path`] is set; other paths are found
+    /// by listing.
+    ///
+    /// # Errors
+    /// `NotFound` only where the drive says so.
+    async fn stat(&self, path: &VirtualPath) -> Result<Entry>;
+
+    /// The children of a folder, page after page.
+    fn list(&self, folder: &Entry) -> BoxStream<'_, Result<Entry>>;
+
+    /// How to get at the bytes of a file.
+    ///
+    /// # Errors
+    /// `NotFound` where the file is gone by now.
+    async fn source(&self, file: &Entry) -> Result<Source>;
+
+    /// The transcoded forms of a video.
+    ///
+    /// # Errors
+    /// `Unsupported` where there are none and never will be; `Overload` with a delay while they are being made.
+    async fn preview(&self, file: &Entry) -> Result<Preview> {
+        let _ = file;
+        Err(Error::new(ErrorKind::Unsupported, "open a preview")
+            .saying("this drive makes no transcoded form"))
+    }
+}
+
+/// What is known of a drive without asking it.
+#[derive(Clone, Debug)]
+pub struct DriverInfo {
+    /// The name in the configuration.
+    pub name: &'static str,
+    /// What a link of this drive is tied to.
+    pub binding: Binding,
+    /// Whether the drive finds a path in one call; else it is walked by listings.
+    pub by_path: bool,
+    /// Whether the drive makes transcoded forms of videos.
+    pub preview: bool,
+    /// Which account it is; mounts of one account share its limits.
+    pub account: Arc<str>,
+    /// The longest time an answer of this driver may be believed; none leaves it to the operator.
+    pub believed: Option<Duration>,
+    /// How many reads of content the account may have open at once; none where there is no such limit.
+    pub connections: Option<NonZeroUsize>,
+}
+
+/// What the vendor ties a link to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Binding {
+    /// To nothing: whoever has the link can use it.
+    Shared,
+    /// To the `User-Agent` that asked for it.
+    UserAgent,
+}
+
+/// A vendor's id of an entry, unique within a mount.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct EntryId(Arc<str>);
+
+/// File or folder.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum EntryKind {
+    /// Has bytes.
+    File,
+    /// Has children.
+    Folder,
+}
+
+/// A file or folder as the vendor lists it.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The vendor's id.
+    pub id: EntryId,
+    /// The name as the vendor gives it; upstream text.
+    pub name: Arc<str>,
+    /// File or folder.
+    pub kind: EntryKind,
+    /// Length in bytes; 0 for folders.
+    pub len: u64,
+    /// Last change.
+    pub modified: Option<SystemTime>,
+    /// The vendor's hash of the content, where it gives one; upstream text.
+    pub hash: Option<Arc<str>>,
+    /// How long the film is, where the vendor knows it.
+    pub duration: Option<Duration>,
+}
+
+/// How to get at the bytes of a file.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// By an address that the drive signed.
+    Link(Link),
+    /// By reading here; there is nothing to redirect to.
+    Open(Arc<dyn ReadRange>),
+}
+
+/// A file that can be read in this process.
+#[async_trait]
+pub trait ReadRange: Debug + Send + Sync + 'static {
+    /// The bytes of `range`, which lies within the file. A body that ends early fails rather than being short.
+    async fn read(&self, range: ByteRange) -> Result<Body>;
+}
+
+/// A lease on the bytes of one entry.
+#[derive(Clone, Debug)]
+pub struct Link {
+    /// The address; a credential.
+    pub url: SignedUrl,
+    /// Headers that a request for it must carry.
+    pub headers: HeaderMap,
+    /// How long it is good.
+    pub life: Life,
+}
+
+/// The transcoded forms of one video.
+#[derive(Clone, Debug)]
+pub struct Preview {
+    /// In ascending quality.
+    pub variants: Vec<Variant>,
+    /// Text tracks.
+    pub subtitles: Vec<Subtitle>,
+    /// How long the film is.
+    pub duration: Duration,
+    /// How long the addresses are good.
+    pub life: Life,
+}
+
+/// One transcoded form.
+#[derive(Clone, Debug)]
+pub struct Variant {
+    /// Lower-case ASCII, as it stands in our addresses: `ld`, `sd`, `hd`, `fhd`, `qhd`.
+    pub id: Arc<str>,
+    /// Pixels; 0 where unknown.
+    pub width: u32,
+    /// Pixels; 0 where unknown.
+    pub height: u32,
+    /// Whether it can be played.
+    pub state: VariantState,
+}
+
+/// Whether a variant can be played.
+#[derive(Clone, Debug)]
+pub enum VariantState {
+    /// It cannot be made.
+    Failed,
+    /// It is being made.
+    Preparing,
+    /// Its media playlist lies here.
+    Ready(SignedUrl),
+    /// It exists, but this account may not have it.
+    Withheld,
+}
+
+/// One text track, as WebVTT.
+#[derive(Clone, Debug)]
+pub struct Subtitle {
+    /// BCP 47, as it stands in our addresses: `zh`, `en`.
+    pub language: Arc<str>,
+    /// Where it lies.
+    pub url: SignedUrl,
+}
+
+/// What a driver is given to work with.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// Time.
+    pub clock: Clock,
+    /// For API calls.
+    pub client: reqwest::Client,
+    /// Where it may keep state, below a folder of its own name.
+    pub state_dir: PathBuf,
+    /// Longest time a call may wait for its turn.
+    pub hold: Duration,
+    /// Where fetches run that outlive their caller.
+    pub tasks: TaskTracker,
+    /// What several mounts of one account share.
+    pub shared: Shared,
+}
+
+/// A driver's options, read and checked, not opened yet.
+pub trait Unopened: Debug + Send + Sync + 'static {
+    /// Makes the driver. Contacts nobody.
+    ///
+    /// # Errors
+    /// `Internal` where this machine lacks what the driver needs, such as the folder to serve.
+    fn open(&self, context: &Context) -> Result<Arc<dyn Driver>>;
+}
+
+/// Values that several mounts share, by type and key.
+#[derive(Clone, Debug, Default)]
+pub struct Shared(Arc<Mutex<HashMap<(TypeId, String), AnyValue>>>);
+
+type AnyValue = Arc<dyn Any + Send + Sync>;
+
+// === impl EntryId ===
+
+impl EntryId {
+    /// Wraps a vendor's id.
+    pub fn new(id: impl Into<Arc<str>>) -> Self {
+        Self(id.into())
+    }
+
+    /// The id as the vendor writes it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+// === impl Entry ===
+
+impl Entry {
+    /// A folder of which nothing more is known.
+    pub fn folder(id: EntryId, name: &str) -> Self {
+        Self {
+            id,
+            name: Arc::from(name),
+            kind: EntryKind::Folder,
+            len: 0,
+            modified: None,
+            hash: None,
+            duration: None,
+        }
+    }
+
+    /// Whether it is a folder.
+    pub fn is_folder(&self) -> bool {
+        self.kind == EntryKind::Folder
+    }
+
+    /// What HTTP compares this version of the file by. The same on every node and after every new link: from
+    /// the content hash where there is one, else from id, length and time.
+    pub fn validators(&self) -> Validators {
+        let mut digest = Sha256::new();
+        match &self.hash {
+            Some(hash) => digest.update(hash.as_bytes()),
+            None => {
+                digest.update(self.id.as_str().as_bytes());
+                let modified = self.modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+                digest.update(modified.unwrap_or_default().as_nanos().to_be_bytes());
+            }
+        }
+        digest.update(self.len.to_be_bytes());
+        let tag = data_encoding::HEXLOWER.encode(&digest.finalize()[..16]);
+        Validators { etag: format!("\"{tag}\""), modified: self.modified }
+    }
+}
+
+// === impl Link ===
+
+impl Lease for Link {
+    fn life(&self) -> Life {
+        self.life
+    }
+}
+
+// === impl Preview ===
+
+impl Preview {
+    /// The variants that can be played, in ascending quality, each with the address of its media playlist.
+    pub fn playable(&self) -> impl Iterator<Item = (&Variant, &SignedUrl)> {
+        self.variants.iter().filter_map(|variant| match &variant.state {
+            VariantState::Ready(url) => Some((variant, url)),
+            VariantState::Failed | VariantState::Preparing | VariantState::Withheld => None,
+        })
+    }
+}
+
+impl Lease for Preview {
+    fn life(&self) -> Life {
+        self.life
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// The value under `key`, made now if it is not there yet.
+    pub fn get_or_make<T: Send + Sync + 'static>(&self, key: &str, make: impl FnOnce() -> T) -> Arc<T> {
+        let mut values = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let value =
+            values.entry((TypeId::of::<T>(), key.to_owned())).or_insert_with(|| Arc::new(make()) as AnyValue);
+        Arc::clone(value).downcast().expect("the key carries the type")
+    }
+}
