@@ -1,0 +1,131 @@
+//! Errors and panics become answers here, and nowhere else.
+
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use http::{HeaderValue, StatusCode, header};
+use tower::{Layer, Service};
+
+use crate::error::{Error, ErrorKind, Origin};
+use crate::http::{Request, Response};
+
+/// Puts [`Rescue`] in front of a service.
+#[derive(Clone, Copy, Debug)]
+pub struct RescueLayer;
+
+/// Answers in plain words where the service inside failed.
+#[derive(Clone, Debug)]
+pub struct Rescue<S>(S);
+
+impl<S> Layer<S> for RescueLayer {
+    type Service = Rescue<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Rescue(inner)
+    }
+}
+
+impl<S> Service<Request> for Rescue<S>
+where
+    S: Service<Request, Response = Response, Error = Error>,
+    S::Future: Send + 'static,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // Nothing inside makes anybody wait: what is full refuses in its answer.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let answer = AssertUnwindSafe(self.0.call(request)).catch_unwind();
+        Box::pin(async move {
+            Ok(match answer.await {
+                Ok(Ok(response)) => response,
+                Ok(Err(error)) => self::answer(&error),
+                Err(_) => {
+                    // The panic hook has written where it was.
+                    tracing::error!("a request panicked");
+                    super::plain(StatusCode::INTERNAL_SERVER_ERROR, "internal error")
+                }
+            })
+        })
+    }
+}
+
+/// The answer to an error: its status, its words, and nothing of what a drive wrote.
+fn answer(error: &Error) -> Response {
+    match error.origin() {
+        Origin::Client => tracing::debug!(%error),
+        Origin::Local => tracing::error!(%error),
+        Origin::Upstream => tracing::warn!(%error),
+    }
+    let status = status_of(error.kind());
+    let mut response = super::plain(status, error.words());
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        let delay = error.retry_delay().unwrap_or(UNKNOWN_DELAY);
+        // Whole seconds, rounded up: coming back too early would be refused again.
+        let seconds = delay.as_secs() + u64::from(delay.subsec_nanos() > 0);
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+    }
+    response
+}
+
+/// The contract's table of statuses.
+fn status_of(kind: ErrorKind) -> StatusCode {
+    match kind {
+        ErrorKind::Denied => StatusCode::FORBIDDEN,
+        ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        ErrorKind::Invalid | ErrorKind::NotAFile => StatusCode::BAD_REQUEST,
+        ErrorKind::NotFound | ErrorKind::Unsupported => StatusCode::NOT_FOUND,
+        ErrorKind::Overload | ErrorKind::RateLimit | ErrorKind::Unavailable => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+        ErrorKind::Timeout => StatusCode::GATEWAY_TIMEOUT,
+        ErrorKind::Upstream => StatusCode::BAD_GATEWAY,
+    }
+}
+
+/// Where nobody knows when it gets better, such as a login that has ended.
+const UNKNOWN_DELAY: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use tower::{ServiceExt, service_fn};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_error_is_answered_with_its_status_and_words_alone() {
+        let failing = service_fn(|_: Request| async {
+            Err::<Response, _>(
+                Error::new(ErrorKind::RateLimit, "ask")
+                    .with("code", "secret of the drive")
+                    .retry_after(Duration::from_millis(2100)),
+            )
+        });
+        let response = RescueLayer.layer(failing).oneshot(Request::new(())).await.unwrap();
+        assert_eq!(response.status(), 503);
+        assert_eq!(response.headers()["retry-after"], "3");
+        let line = response.extensions().get::<crate::layer::Line>().unwrap();
+        assert_eq!(line.0, "the account is over its call limit, try again shortly");
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_500() {
+        let failing = service_fn(|_: Request| async {
+            if true {
+                panic!("on purpose");
+            }
+            Err::<Response, _>(Error::new(ErrorKind::Internal, "get here"))
+        });
+        let response = RescueLayer.layer(failing).oneshot(Request::new(())).await.unwrap();
+        assert_eq!(response.status(), 500);
+    }
+}

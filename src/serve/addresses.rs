@@ -1,0 +1,132 @@
+//! The addresses that we give out: where they begin, and the signature they carry.
+
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::path::{VirtualPath, encode_component};
+use crate::sign::Signer;
+
+/// Makes addresses of our own routes.
+#[derive(Clone, Debug)]
+pub struct Addresses {
+    clock: Clock,
+    /// How long signatures live; zero for no end.
+    expires: Duration,
+    /// In front of every route: nothing, or the public address without a trailing slash.
+    origin: String,
+    /// The path of the public address, without a trailing slash.
+    prefix: String,
+    signer: Signer,
+    /// Whether media addresses must carry a signature.
+    signed: bool,
+}
+
+/// The routes below which a file has an address.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Route {
+    /// `/browse`
+    Browse,
+    /// `/d`
+    Content,
+    /// `/hls`
+    Hls,
+}
+
+// === impl Addresses ===
+
+impl Addresses {
+    /// `public_url` is what players see, without a trailing slash; without one, addresses begin with `/`.
+    pub fn new(
+        public_url: Option<&str>,
+        signer: Signer,
+        signed: bool,
+        expires: Duration,
+        clock: Clock,
+    ) -> Self {
+        let origin = public_url.unwrap_or_default().to_owned();
+        let prefix = url::Url::parse(&origin).map(|url| url.path().trim_end_matches('/').to_owned());
+        Self { clock, expires, prefix: prefix.unwrap_or_default(), origin, signer, signed }
+    }
+
+    /// The path that all our routes lie below; empty or like `/sluice`.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// Whether players reach us by `https`.
+    pub fn is_https(&self) -> bool {
+        self.origin.starts_with("https://")
+    }
+
+    /// The address of a path as a page of ours links to it: from the root of the host.
+    pub fn local(&self, route: Route, path: &VirtualPath, below: &str) -> String {
+        format!("{}{}{}{below}{}", self.prefix, route.segment(), path.encoded(), self.query(path))
+    }
+
+    /// The whole address of a path, for a player elsewhere. `origin` stands in where no public address is set.
+    /// Signed to live for `expires`; zero for no end.
+    pub fn absolute(
+        &self,
+        route: Route,
+        path: &VirtualPath,
+        below: &str,
+        origin: &str,
+        expires: Duration,
+    ) -> String {
+        let origin = if self.origin.is_empty() { origin } else { &self.origin };
+        let sign = encode_component(&self.signer.sign(path, self.end(expires)));
+        format!("{origin}{}{}{below}?sign={sign}", route.segment(), path.encoded())
+    }
+
+    /// The query that an address of `path` needs: nothing, or `?sign=…`.
+    pub fn query(&self, path: &VirtualPath) -> String {
+        if self.signed { format!("?sign={}", self.sign(path)) } else { String::new() }
+    }
+
+    /// A signature of `path`, fit for a query.
+    pub fn sign(&self, path: &VirtualPath) -> String {
+        encode_component(&self.signer.sign(path, self.end(self.expires)))
+    }
+
+    fn end(&self, expires: Duration) -> u64 {
+        if expires.is_zero() { 0 } else { (self.clock.wall() + expires).as_secs() }
+    }
+}
+
+// === impl Route ===
+
+impl Route {
+    fn segment(self) -> &'static str {
+        match self {
+            Self::Browse => "/browse",
+            Self::Content => "/d",
+            Self::Hls => "/hls",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::Secret;
+
+    #[test]
+    fn addresses_carry_the_prefix_and_a_signature_where_one_is_needed() {
+        let signer = Signer::new(&Secret::new("test-token"));
+        let path = VirtualPath::parse("/ali/Movies/a b.mkv").unwrap();
+        let sign = "_TXYEaQMHu0i6lxTvE8Yr1Tyt1OnZjz6rL4v2ABOHXo%3D%3A0";
+        let make = |signed| {
+            let public = Some("https://films.example.org/sluice");
+            Addresses::new(public, signer.clone(), signed, Duration::ZERO, Clock::new())
+        };
+        assert_eq!(make(false).local(Route::Content, &path, ""), "/sluice/d/ali/Movies/a%20b.mkv");
+        assert_eq!(
+            make(true).local(Route::Hls, &path, "/master.m3u8"),
+            format!("/sluice/hls/ali/Movies/a%20b.mkv/master.m3u8?sign={sign}")
+        );
+        assert_eq!(
+            make(false).absolute(Route::Content, &path, "", "http://x", Duration::ZERO),
+            format!("https://films.example.org/sluice/d/ali/Movies/a%20b.mkv?sign={sign}")
+        );
+    }
+}

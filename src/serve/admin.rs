@@ -1,0 +1,86 @@
+//! What the operator's tools ask: whether we live, and whether every mount can serve.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::future::BoxFuture;
+use http::{HeaderValue, Method, StatusCode, header};
+use tower::Service;
+
+use super::media_type;
+use crate::error::{Error, ErrorKind, Result};
+use crate::http::{Body, Request, Response};
+use crate::mount::MountTable;
+
+/// The service of the admin listener.
+#[derive(Clone, Debug)]
+pub struct Admin(Arc<MountTable>);
+
+// === impl Admin ===
+
+impl Admin {
+    /// Answers for these mounts.
+    pub fn new(mounts: Arc<MountTable>) -> Self {
+        Self(mounts)
+    }
+
+    async fn answer(self, request: Request) -> Result<Response> {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            let mut response =
+                text(StatusCode::METHOD_NOT_ALLOWED, "this address takes GET and HEAD\n".to_owned());
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return Ok(response);
+        }
+        match request.uri().path() {
+            "/healthz" => Ok(text(StatusCode::OK, "alive\n".to_owned())),
+            "/readyz" => Ok(self.ready().await),
+            _ => {
+                Err(Error::new(ErrorKind::NotFound, "find a route")
+                    .saying("there is nothing at this address"))
+            }
+        }
+    }
+
+    /// One line a mount: 200 when every one can serve, else 503.
+    async fn ready(&self) -> Response {
+        let checks = self.0.iter().map(|mount| async move { (mount, mount.driver.prepare().await) });
+        let mut lines = String::new();
+        let mut status = StatusCode::OK;
+        for (mount, result) in futures_util::future::join_all(checks).await {
+            let words = match &result {
+                Ok(()) => "ready",
+                Err(error) => {
+                    status = StatusCode::SERVICE_UNAVAILABLE;
+                    error.words()
+                }
+            };
+            // Writing to a string cannot fail.
+            let _ = writeln!(lines, "{}: {words}", mount.path.as_str().escape_debug());
+        }
+        text(status, lines)
+    }
+}
+
+impl Service<Request> for Admin {
+    type Response = Response;
+    type Error = Error;
+    type Future = BoxFuture<'static, Result<Response>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        Box::pin(self.clone().answer(request))
+    }
+}
+
+fn text(status: StatusCode, text: String) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type::TEXT));
+    response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
+    *response.body_mut() = Body::full(text);
+    response
+}

@@ -1,0 +1,178 @@
+//! A file's answer: its headers, its bytes, or the redirect that leads to them.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+
+use super::plan::{Delivery, Offer, Reply, Way, Wish, reply};
+use super::target::{Endpoint, Target, Via};
+use super::{Site, media_type};
+use crate::driver::{Entry, Source};
+use crate::error::{Error, ErrorKind, Result};
+use crate::http::conditional::http_date;
+use crate::http::range::ByteRange;
+use crate::http::{Body, Request, Response};
+use crate::lease::{Lease, Spare};
+use crate::mount::{Mode, Mount};
+use crate::path::{VirtualPath, encode_component};
+use crate::resolve::Want;
+use crate::secret::SignedUrl;
+use crate::stream::FileOrigin;
+
+/// Says which way an answer went.
+pub(super) const DELIVERY: http::HeaderName = http::HeaderName::from_static("sluice-delivery");
+
+impl Site {
+    /// Answers `/d` and `/p`.
+    pub(super) async fn content(&self, request: &Request, target: &Target) -> Result<Response> {
+        let found = self.find(&target.path, Want::Entry).await?;
+        let mount = found.mount.filter(|_| !found.entry.is_folder()).ok_or_else(|| {
+            Error::new(ErrorKind::NotAFile, "open a file")
+                .saying("this is a folder, not a file; its page is below /browse")
+                .with("path", &target.path)
+        })?;
+        let entry = found.entry;
+        let reply = reply(request.method(), request.headers(), target.range, &entry);
+        let bytes = Delivery { way: Way::Bytes, reason: None };
+        if request.method() == Method::HEAD || !matches!(reply, Reply::Whole | Reply::Part(_)) {
+            // Metadata answers these; a player's HEAD must cost no link.
+            return self.bytes(&mount, target, &entry, reply, Method::HEAD, bytes).await;
+        }
+        let wish = Wish {
+            mode: if target.endpoint == Endpoint::Proxied { Mode::Proxy } else { mount.policy.delivery },
+            via: target.query.via,
+            client: target.client,
+            https: self.addresses.is_https(),
+        };
+        let (offer, link) = if wish.considers_a_link(entry.duration) {
+            self.offer(target, &entry, wish).await?
+        } else {
+            (Offer::Nothing, None)
+        };
+        let delivery = wish.decide(offer);
+        match (delivery.way, link) {
+            (Way::Redirect, Some(link)) => Ok(redirect(link.expose(), delivery)),
+            (Way::DownloadProxy, _) => Ok(redirect(&self.download_proxy(&mount, &target.path)?, delivery)),
+            _ => self.bytes(&mount, target, &entry, reply, Method::GET, delivery).await,
+        }
+    }
+
+    /// What a redirect would lead to. Only one that is meant for the client must have life to spare.
+    async fn offer(&self, target: &Target, entry: &Entry, wish: Wish) -> Result<(Offer, Option<SignedUrl>)> {
+        let keeps = wish.via != Some(Via::Redirect)
+            && wish.mode == Mode::Auto
+            && !wish.client.returns_for_every_seek();
+        let spare = if keeps { Spare::OwnUse } else { Spare::HandOut };
+        let lease = self.find(&target.path, Want::Source { spare, failed: None }).await?.into_source()?;
+        let Source::Link(link) = &lease.source else { return Ok((Offer::Nothing, None)) };
+        let offer = Offer::Link {
+            https: link.url.scheme().eq_ignore_ascii_case("https"),
+            needs_headers: !link.headers.is_empty(),
+            left: lease.life().left(self.clock.now()),
+            film: entry.duration,
+        };
+        Ok((offer, Some(link.url.clone())))
+    }
+
+    /// The answer from metadata, with the bytes where it has any and `method` is not HEAD.
+    async fn bytes(
+        &self,
+        mount: &Mount,
+        target: &Target,
+        entry: &Arc<Entry>,
+        reply: Reply,
+        method: Method,
+        delivery: Delivery,
+    ) -> Result<Response> {
+        let (status, range) = match reply {
+            Reply::NotModified => (StatusCode::NOT_MODIFIED, None),
+            Reply::NotSatisfiable => (StatusCode::RANGE_NOT_SATISFIABLE, None),
+            Reply::Part(range) => (StatusCode::PARTIAL_CONTENT, Some(range)),
+            Reply::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, None),
+            Reply::Whole => (StatusCode::OK, Some(ByteRange::whole(entry.len))),
+        };
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = status;
+        describe(response.headers_mut(), entry, target);
+        tell(response.headers_mut(), delivery, "proxy");
+        let Some(range) = range else {
+            if status == StatusCode::RANGE_NOT_SATISFIABLE {
+                set(response.headers_mut(), header::CONTENT_RANGE, &format!("bytes */{}", entry.len));
+            }
+            if status != StatusCode::NOT_MODIFIED {
+                set(response.headers_mut(), header::CONTENT_LENGTH, "0");
+            }
+            return Ok(response);
+        };
+        if status == StatusCode::PARTIAL_CONTENT {
+            set(response.headers_mut(), header::CONTENT_RANGE, &range.to_content_range(entry.len));
+        }
+        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(range.len()));
+        if method != Method::HEAD {
+            let origin = FileOrigin::new(self.resolve.clone(), target.path.clone(), Arc::clone(entry));
+            *response.body_mut() = self.engine.part(origin, mount.driver.info(), range, entry.len).await?;
+        }
+        Ok(response)
+    }
+
+    /// The operator's helper for a path: it fetches the link from us and relays the bytes.
+    fn download_proxy(&self, mount: &Mount, path: &VirtualPath) -> Result<String> {
+        let base = mount.policy.download_proxy_url.as_deref().ok_or_else(|| {
+            Error::new(ErrorKind::Internal, "send to the download proxy").with("mount", &mount.path)
+        })?;
+        Ok(format!("{base}{}?sign={}", path.encoded(), self.addresses.sign(path)))
+    }
+}
+
+/// A redirect that nobody may keep: the address is a credential with an end.
+pub(super) fn redirect(location: &str, delivery: Delivery) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::FOUND;
+    let headers = response.headers_mut();
+    set(headers, header::LOCATION, location);
+    set(headers, header::CACHE_CONTROL, "no-store");
+    set(headers, header::REFERRER_POLICY, "no-referrer");
+    set(headers, header::CONTENT_LENGTH, "0");
+    tell(headers, delivery, "redirect");
+    response
+}
+
+/// Says which way an answer went, and why not the way that was asked for.
+pub(super) fn tell(headers: &mut HeaderMap, delivery: Delivery, way: &'static str) {
+    match delivery.reason {
+        None => headers.insert(DELIVERY, HeaderValue::from_static(way)),
+        Some(reason) => {
+            set(headers, DELIVERY, &format!("{way}; reason={reason}"));
+            None
+        }
+    };
+}
+
+/// Sets a header of ours; a value that cannot stand in one is left out.
+pub(super) fn set(headers: &mut HeaderMap, name: http::HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+/// What is said of a file on every answer about it. The drive's own headers do not pass.
+fn describe(headers: &mut HeaderMap, entry: &Entry, target: &Target) {
+    let validators = entry.validators();
+    // The path names the file as the viewer sees it; an entry's own name is upstream text.
+    let name = target.path.name().unwrap_or_default();
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type::of(name)));
+    // Whoever asks again shows the ETag and gets a 304.
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    set(headers, header::ETAG, &validators.etag);
+    if let Some(date) = validators.modified.and_then(http_date) {
+        set(headers, header::LAST_MODIFIED, &date);
+    }
+    if target.query.download {
+        let value = format!("attachment; filename*=UTF-8''{}", encode_component(name));
+        set(headers, header::CONTENT_DISPOSITION, &value);
+    } else {
+        headers.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static("inline"));
+    }
+}

@@ -1,0 +1,294 @@
+//! The head of a request as a target: what is wanted, of which path, by whom. Pure.
+
+use http::{Method, header};
+use url::form_urlencoded;
+
+use super::client::Client;
+use super::web::Asset;
+use crate::error::{Error, ErrorKind, Result};
+use crate::http::Request;
+use crate::http::range::RangeSpec;
+use crate::layer::authenticate::Requirement;
+use crate::path::VirtualPath;
+
+/// What a request asks for.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The route.
+    pub endpoint: Endpoint,
+    /// The path in our tree.
+    pub path: VirtualPath,
+    /// Who asks.
+    pub client: Client,
+    /// Which part.
+    pub range: Option<RangeSpec>,
+    /// What the query says.
+    pub query: Query,
+}
+
+/// A route.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Endpoint {
+    /// A file of the page.
+    Asset(Asset),
+    /// A folder or a film, for a person.
+    Browse,
+    /// A file's bytes, by whatever way the mount delivers.
+    Content,
+    /// The film as HLS.
+    Hls(Part),
+    /// A file's bytes, always through us.
+    Proxied,
+}
+
+/// A resource of a film's HLS presentation.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Part {
+    /// The multivariant playlist.
+    Master,
+    /// A variant's playlist.
+    Media {
+        /// `ld`, `sd`, …
+        variant: String,
+    },
+    /// A piece of a variant.
+    Segment {
+        /// `ld`, `sd`, …
+        variant: String,
+        /// From 0.
+        index: usize,
+    },
+    /// A text track as WebVTT.
+    Subtitle {
+        /// BCP 47.
+        language: String,
+    },
+    /// A text track's playlist.
+    SubtitlePlaylist {
+        /// BCP 47.
+        language: String,
+    },
+}
+
+/// What the query of a media address may say. Other keys are ignored.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Query {
+    /// `?sign=`
+    pub sign: Option<String>,
+    /// `?via=`
+    pub via: Option<Via>,
+    /// `?download`
+    pub download: bool,
+}
+
+/// An override of the mount's delivery, for addresses in files that carry no headers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Via {
+    /// The bytes.
+    Proxy,
+    /// A redirect.
+    Redirect,
+}
+
+// === impl Target ===
+
+impl Target {
+    /// Reads the head of a request. `prefix` is the path of the public address, without a trailing slash; requests
+    /// are understood with it and without it, as reverse proxies strip it or not.
+    ///
+    /// # Errors
+    /// `Invalid` on a malformed path or parameter, `NotFound` on an unknown route.
+    pub fn parse(request: &Request, prefix: &str) -> Result<Self> {
+        let (endpoint, path) = route(request.uri().path(), prefix)?;
+        let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+        // RFC 9110 §14.2: a range is defined for GET alone.
+        let range = (request.method() == Method::GET).then(|| text(header::RANGE)).flatten();
+        Ok(Self {
+            endpoint,
+            path: path?,
+            client: Client::of(text(header::USER_AGENT).unwrap_or_default()),
+            range: range.and_then(RangeSpec::parse),
+            query: Query::parse(request.uri().query().unwrap_or_default())?,
+        })
+    }
+}
+
+/// Who may make a request, told before anything else is done with it.
+pub fn requirement(request: &Request, prefix: &str) -> Requirement {
+    let Ok((endpoint, path)) = route(request.uri().path(), prefix) else { return Requirement::Login };
+    match (endpoint, path) {
+        (Endpoint::Asset(_), _) => Requirement::Nothing,
+        (Endpoint::Content | Endpoint::Hls(_) | Endpoint::Proxied, Ok(path)) => {
+            let sign =
+                Query::parse(request.uri().query().unwrap_or_default()).ok().and_then(|query| query.sign);
+            Requirement::Signature { path, sign }
+        }
+        _ => Requirement::Login,
+    }
+}
+
+/// Whether the answer of a route may be read by a page of any origin.
+pub fn is_media(request: &Request, prefix: &str) -> bool {
+    let path = without_prefix(request.uri().path(), prefix);
+    ["/d/", "/p/", "/hls/"].iter().any(|route| path.starts_with(route))
+}
+
+/// The route, and the path in it; the path may be malformed where the route is clear.
+fn route(raw: &str, prefix: &str) -> Result<(Endpoint, Result<VirtualPath>)> {
+    let raw = without_prefix(raw, prefix);
+    let root = || Ok(VirtualPath::root());
+    if raw == "/" || raw == "/browse" {
+        return Ok((Endpoint::Browse, root()));
+    }
+    let unknown =
+        || Error::new(ErrorKind::NotFound, "find a route").saying("there is nothing at this address");
+    let (route, rest) = raw[raw.len().min(1)..].split_once('/').ok_or_else(unknown)?;
+    match route {
+        "assets" => Ok((Endpoint::Asset(Asset::named(rest).ok_or_else(unknown)?), root())),
+        "browse" => Ok((Endpoint::Browse, VirtualPath::parse_encoded(rest))),
+        "d" => Ok((Endpoint::Content, VirtualPath::parse_encoded(rest))),
+        "hls" => {
+            let (part, path) = split_hls(rest).ok_or_else(unknown)?;
+            Ok((Endpoint::Hls(part), VirtualPath::parse_encoded(path)))
+        }
+        "p" => Ok((Endpoint::Proxied, VirtualPath::parse_encoded(rest))),
+        _ => Err(unknown()),
+    }
+}
+
+/// Reads from the end: what stands in front of the resource is the path, whatever it looks like.
+fn split_hls(rest: &str) -> Option<(Part, &str)> {
+    let (rest, last) = rest.rsplit_once('/')?;
+    if last == "master.m3u8" {
+        return Some((Part::Master, rest));
+    }
+    let (above, name) = rest.rsplit_once('/')?;
+    if last == "index.m3u8" {
+        if let Some((path, "subtitles")) = above.rsplit_once('/') {
+            return Some((Part::SubtitlePlaylist { language: tag(name)? }, path));
+        }
+        return Some((Part::Media { variant: tag(name)? }, above));
+    }
+    if let Some(number) = last.strip_suffix(".ts") {
+        // "+1" and "01" would be second names of one segment.
+        let index: usize = number.parse().ok().filter(|index: &usize| index.to_string() == number)?;
+        return Some((Part::Segment { variant: tag(name)?, index }, above));
+    }
+    let language = tag(last.strip_suffix(".vtt")?)?;
+    if name == "subtitles" {
+        return Some((Part::Subtitle { language }, above));
+    }
+    let (path, folder) = above.rsplit_once('/')?;
+    (folder == "subtitles" && name == language).then_some((Part::Subtitle { language }, path))
+}
+
+/// A variant or language as it stands in our addresses.
+fn tag(text: &str) -> Option<String> {
+    let fits = (1..=16).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    fits.then(|| text.to_owned())
+}
+
+fn without_prefix<'a>(path: &'a str, prefix: &str) -> &'a str {
+    match path.strip_prefix(prefix) {
+        Some("") => "/",
+        Some(rest) if rest.starts_with('/') => rest,
+        _ => path,
+    }
+}
+
+// === impl Query ===
+
+impl Query {
+    fn parse(query: &str) -> Result<Self> {
+        let mut parsed = Self::default();
+        for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+            match &*key {
+                "sign" => parsed.sign = Some(value.into_owned()),
+                "download" => parsed.download = true,
+                "via" => {
+                    parsed.via = Some(match &*value {
+                        "proxy" => Via::Proxy,
+                        "redirect" => Via::Redirect,
+                        _ => {
+                            return Err(Error::new(ErrorKind::Invalid, "read the query")
+                                .saying("via must be redirect or proxy"));
+                        }
+                    });
+                }
+                _ => {}
+            }
+        }
+        Ok(parsed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parse(uri: &str) -> Result<Target> {
+        Target::parse(&http::Request::get(uri).body(()).unwrap(), "/sluice")
+    }
+
+    fn parts(uri: &str) -> Option<(Endpoint, String)> {
+        parse(uri).ok().map(|target| (target.endpoint, target.path.to_string()))
+    }
+
+    #[test]
+    fn routes_are_told_apart() {
+        let hls = |part| Endpoint::Hls(part);
+        let (ld, zh) = ("ld".to_owned(), "zh".to_owned());
+        for (uri, endpoint, path) in [
+            ("/", Endpoint::Browse, "/"),
+            ("/browse/a%20b/", Endpoint::Browse, "/a b"),
+            ("/d/a/b.mkv", Endpoint::Content, "/a/b.mkv"),
+            ("/sluice/d/a/b.mkv", Endpoint::Content, "/a/b.mkv"),
+            ("/sluice", Endpoint::Browse, "/"),
+            ("/p/b.mkv?download", Endpoint::Proxied, "/b.mkv"),
+            ("/hls/a/b.mkv/master.m3u8", hls(Part::Master), "/a/b.mkv"),
+            ("/hls/b.mkv/ld/index.m3u8", hls(Part::Media { variant: ld.clone() }), "/b.mkv"),
+            ("/hls/b.mkv/ld/12.ts", hls(Part::Segment { variant: ld, index: 12 }), "/b.mkv"),
+            (
+                "/hls/b.mkv/subtitles/zh/index.m3u8",
+                hls(Part::SubtitlePlaylist { language: zh.clone() }),
+                "/b.mkv",
+            ),
+            ("/hls/b.mkv/subtitles/zh.vtt", hls(Part::Subtitle { language: zh.clone() }), "/b.mkv"),
+            ("/hls/b.mkv/subtitles/zh/zh.vtt", hls(Part::Subtitle { language: zh }), "/b.mkv"),
+        ] {
+            assert_eq!(parts(uri), Some((endpoint, path.to_owned())), "{uri}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_route_is_not_found_and_what_is_malformed_is_invalid() {
+        for uri in [
+            "/x",
+            "/x/y",
+            "/hls/b.mkv/ld/01.ts",
+            "/hls/b.mkv/ld/-1.ts",
+            "/hls/b.mkv/LD/index.m3u8",
+            "/assets/x",
+        ] {
+            assert_eq!(parse(uri).unwrap_err().kind(), ErrorKind::NotFound, "{uri}");
+        }
+        for uri in
+            ["/d/../x", "/d/%2e%2e/x", "/d/a%00", "/d/a%2fb", "/d/a?via=pigeon", "/hls/../ld/index.m3u8"]
+        {
+            assert_eq!(parse(uri).unwrap_err().kind(), ErrorKind::Invalid, "{uri}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_address_panics(path in "/(d|p|hls|browse|assets)?[a-z0-9%./_-]{0,40}", query in "[a-z=&%]{0,20}") {
+            if let Ok(request) = http::Request::get(format!("{path}?{query}")).body(()) {
+                let _ = Target::parse(&request, "");
+                let _ = requirement(&request, "/x");
+            }
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The page: folders to browse without JavaScript, and a player. Small, hand-made, in the binary.
+
+mod page;
+
+use http::{HeaderMap, HeaderValue, header};
+
+use self::page::FolderPage;
+use super::content::redirect;
+use super::plan::{Delivery, Way};
+use super::target::Target;
+use super::{Site, media_type};
+use crate::error::Result;
+use crate::http::{Body, Request, Response};
+use crate::resolve::Want;
+
+/// A file that the page needs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Asset {
+    /// The icon.
+    Icon,
+    /// What drives the player.
+    Script,
+    /// The looks.
+    Style,
+}
+
+// === impl Asset ===
+
+impl Asset {
+    /// The asset of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "icon.svg" => Some(Self::Icon),
+            "page.css" => Some(Self::Style),
+            "page.js" => Some(Self::Script),
+            _ => None,
+        }
+    }
+
+    /// Its answer.
+    pub(super) fn answer(self) -> Response {
+        let (media_type, text) = match self {
+            Self::Icon => ("image/svg+xml", include_str!("icon.svg")),
+            Self::Script => ("text/javascript; charset=utf-8", include_str!("page.js")),
+            Self::Style => ("text/css; charset=utf-8", include_str!("page.css")),
+        };
+        let mut response = Response::new(Body::full(text));
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        response
+    }
+}
+
+impl Site {
+    /// Answers `/` and `/browse`: a folder's page, a film's page for a browser, and the file itself for programs that
+    /// walk the listing (Kodi, wget).
+    pub(super) async fn browse(&self, request: &Request, target: &Target) -> Result<Response> {
+        let found = self.find(&target.path, Want::Entry).await?;
+        if !found.entry.is_folder() {
+            return if wants_page(request.headers()) {
+                Ok(page_answer(page::file(&target.path, &found.entry, &found.mount, &self.addresses)))
+            } else {
+                self.content(request, target).await
+            };
+        }
+        let raw = request.uri().path();
+        if !raw.ends_with('/') {
+            // The page's addresses are relative to the folder.
+            let folder = format!("{}{}", self.addresses.prefix(), page::folder_address(&target.path));
+            return Ok(redirect(&folder, Delivery { way: Way::Redirect, reason: None }));
+        }
+        let listing = self.find(&target.path, Want::Children).await?.into_children()?;
+        let prefix = self.addresses.prefix();
+        let base = if raw.ends_with("/browse/") || !target.path.is_root() { "" } else { "browse/" };
+        let page = FolderPage { path: &target.path, children: &listing.children, prefix, base };
+        Ok(page_answer(page.to_string()))
+    }
+}
+
+/// Whether whoever asks can show a page: browsers name `text/html`, players and wget do not.
+fn wants_page(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .any(|value| value.to_str().is_ok_and(|accept| accept.contains("text/html")))
+}
+
+fn page_answer(html: String) -> Response {
+    let mut response = Response::new(Body::empty());
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type::HTML));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(html.len()));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    *response.body_mut() = Body::full(html);
+    response
+}
+
+/// Our own files only; media may come from the drive's hosts, whose names differ by region, when it is redirected.
+const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' http: https:; \
+                      media-src 'self' http: https:; connect-src 'self'; form-action 'none'; base-uri 'none'; \
+                      frame-ancestors 'none'";

@@ -1,0 +1,244 @@
+//! The pages as HTML. Every text that comes from a drive passes through [`Escaped`].
+//!
+//! The rows of a folder are written as Kodi's reader of HTTP directories takes them: the address relative and equal
+//! to the text once decoded, the time and the exact size in cells aligned to the right.
+
+use std::fmt::{self, Display, Formatter};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::driver::Entry;
+use crate::mount::Mount;
+use crate::path::{VirtualPath, encode_component};
+use crate::serve::addresses::{Addresses, Route};
+use crate::serve::media_type::{self, Kind};
+
+/// A folder.
+pub(super) struct FolderPage<'a> {
+    pub(super) path: &'a VirtualPath,
+    pub(super) children: &'a [Arc<Entry>],
+    /// In front of our routes.
+    pub(super) prefix: &'a str,
+    /// In front of a child's name: nothing, where the page's address ends in a slash of its own.
+    pub(super) base: &'static str,
+}
+
+/// A text that stands in HTML, in an element or a quoted attribute.
+struct Escaped<'a>(&'a str);
+
+// === impl FolderPage ===
+
+impl Display for FolderPage<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        head(f, self.prefix, self.path.name().unwrap_or("Films"))?;
+        crumbs(f, self.prefix, self.path, true)?;
+        f.write_str("<table><tbody>\n")?;
+        for entry in self.children.iter().filter(|entry| entry.is_folder()) {
+            self.row(f, entry)?;
+        }
+        for entry in self.children.iter().filter(|entry| !entry.is_folder()) {
+            self.row(f, entry)?;
+        }
+        f.write_str("</tbody></table>\n")?;
+        if self.children.is_empty() {
+            f.write_str("<p class=\"empty\">This folder is empty.</p>\n")?;
+        }
+        foot(f)
+    }
+}
+
+impl FolderPage<'_> {
+    fn row(&self, f: &mut Formatter<'_>, entry: &Entry) -> fmt::Result {
+        let slash = if entry.is_folder() { "/" } else { "" };
+        let class = match (entry.is_folder(), media_type::kind_of(&entry.name)) {
+            (true, _) => "folder",
+            (false, Kind::Video) => "video",
+            (false, Kind::Audio) => "audio",
+            (false, Kind::Image) => "image",
+            (false, Kind::Other) => "other",
+        };
+        write!(f, "<tr class=\"{class}\"><td><a href=\"")?;
+        f.write_str(self.base)?;
+        write!(f, "{}{slash}\">{}{slash}</a></td>", encode_component(&entry.name), Escaped(&entry.name))?;
+        write!(f, "<td align=\"right\">{} </td>", Minute(entry.modified))?;
+        if entry.is_folder() {
+            f.write_str("<td align=\"right\">- </td></tr>\n")
+        } else {
+            writeln!(f, "<td align=\"right\" title=\"{}\">{} </td></tr>", HumanSize(entry.len), entry.len)
+        }
+    }
+}
+
+/// A file: a player for a film or a song, the picture, or a way to download it.
+pub(super) fn file(
+    path: &VirtualPath,
+    entry: &Entry,
+    mount: &Option<Arc<Mount>>,
+    addresses: &Addresses,
+) -> String {
+    struct Page<F>(F);
+    impl<F: Fn(&mut Formatter<'_>) -> fmt::Result> Display for Page<F> {
+        fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+            (self.0)(f)
+        }
+    }
+    let name = path.name().unwrap_or_default();
+    let direct = addresses.local(Route::Content, path, "");
+    let transcodes = mount.as_ref().is_some_and(|mount| mount.driver.info().preview);
+    Page(|f: &mut Formatter<'_>| {
+        head(f, addresses.prefix(), name)?;
+        crumbs(f, addresses.prefix(), path, false)?;
+        let source = Escaped(&direct);
+        match media_type::kind_of(name) {
+            Kind::Video => {
+                writeln!(f, "<video id=\"player\" controls playsinline preload=\"metadata\" src=\"{source}\"></video>")?;
+                f.write_str("<p class=\"choices\"><label for=\"quality\">Quality</label> <select id=\"quality\" disabled>")?;
+                write!(f, "<option value=\"{source}\">Original</option>")?;
+                if transcodes {
+                    let master = addresses.local(Route::Hls, path, "/master.m3u8");
+                    write!(f, "<option value=\"{}\" data-hls>Transcoded</option>", Escaped(&master))?;
+                }
+                f.write_str("</select> <span id=\"message\" role=\"status\"></span></p>\n")?;
+            }
+            Kind::Audio => {
+                writeln!(f, "<audio id=\"player\" controls preload=\"metadata\" src=\"{source}\"></audio>")?;
+                f.write_str("<p><span id=\"message\" role=\"status\"></span></p>\n")?;
+            }
+            Kind::Image => writeln!(f, "<p><img class=\"picture\" src=\"{source}\" alt=\"{}\"></p>", Escaped(name))?,
+            Kind::Other => {}
+        }
+        let separator = if direct.contains('?') { '&' } else { '?' };
+        writeln!(
+            f,
+            "<p class=\"facts\">{} · {} · <a href=\"{source}\">Address for other players</a> · \
+             <a href=\"{source}{separator}download\">Download</a></p>",
+            HumanSize(entry.len),
+            Minute(entry.modified),
+        )?;
+        writeln!(f, "<script src=\"{}/assets/page.js\" defer></script>", addresses.prefix())?;
+        foot(f)
+    })
+    .to_string()
+}
+
+fn head(f: &mut Formatter<'_>, prefix: &str, title: &str) -> fmt::Result {
+    writeln!(
+        f,
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <title>{} · Sluice</title>\n\
+         <link rel=\"stylesheet\" href=\"{prefix}/assets/page.css\">\n\
+         <link rel=\"icon\" href=\"{prefix}/assets/icon.svg\">\n</head><body>",
+        Escaped(title)
+    )
+}
+
+fn foot(f: &mut Formatter<'_>) -> fmt::Result {
+    f.write_str("</body></html>\n")
+}
+
+/// The way from the root to here. Absolute addresses, so that a reader of directories sees no children in them.
+fn crumbs(f: &mut Formatter<'_>, prefix: &str, path: &VirtualPath, is_folder: bool) -> fmt::Result {
+    write!(f, "<header><nav><a class=\"home\" href=\"{prefix}/\">Sluice</a>")?;
+    let depth = path.components().count();
+    let mut at = VirtualPath::root();
+    for (number, name) in path.components().enumerate() {
+        let Ok(next) = at.join(name) else { break };
+        at = next;
+        let address = if is_folder || number + 1 < depth {
+            folder_address(&at)
+        } else {
+            format!("/browse{}", at.encoded())
+        };
+        write!(f, " <span>/</span> <a href=\"{prefix}{}\">{}</a>", Escaped(&address), Escaped(name))?;
+    }
+    f.write_str("</nav></header>\n<main>\n")
+}
+
+pub(super) fn folder_address(path: &VirtualPath) -> String {
+    if path.is_root() { "/browse/".to_owned() } else { format!("/browse{}/", path.encoded()) }
+}
+
+// === impl Escaped ===
+
+impl Display for Escaped<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let mut rest = self.0;
+        while let Some(at) = rest.find(['&', '<', '>', '"', '\'']) {
+            f.write_str(&rest[..at])?;
+            f.write_str(match rest.as_bytes()[at] {
+                b'&' => "&amp;",
+                b'<' => "&lt;",
+                b'>' => "&gt;",
+                b'"' => "&quot;",
+                _ => "&#39;",
+            })?;
+            rest = &rest[at + 1..];
+        }
+        f.write_str(rest)
+    }
+}
+
+/// `2026-11-21 10:11`, in UTC.
+struct Minute(Option<SystemTime>);
+
+impl Display for Minute {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Some(time) = self.0 else { return f.write_str("-") };
+        let text = humantime::format_rfc3339_seconds(time).to_string();
+        match (text.get(..10), text.get(11..16)) {
+            (Some(day), Some(minute)) => write!(f, "{day} {minute}"),
+            _ => f.write_str("-"),
+        }
+    }
+}
+
+/// `1.5 GiB`
+struct HumanSize(u64);
+
+impl Display for HumanSize {
+    #[expect(clippy::cast_precision_loss, reason = "one digit is shown")]
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let mut size = self.0 as f64;
+        let mut units = ["B", "KiB", "MiB", "GiB", "TiB"].iter();
+        let mut unit = units.next().unwrap_or(&"B");
+        while size >= 1024.0
+            && let Some(larger) = units.next()
+        {
+            size /= 1024.0;
+            unit = larger;
+        }
+        if self.0 < 1024 { write!(f, "{} B", self.0) } else { write!(f, "{size:.1} {unit}") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::driver::{EntryId, EntryKind};
+
+    #[test]
+    fn a_name_is_text_and_nothing_else() {
+        let name = "<script>alert(\"1\")</script> & 'more'.mkv";
+        let mut entry = Entry::folder(EntryId::new("1"), name);
+        (entry.kind, entry.len) = (EntryKind::File, 1536);
+        let path = VirtualPath::root();
+        let page = FolderPage { path: &path, children: &[Arc::new(entry)], prefix: "", base: "" }.to_string();
+        assert!(!page.contains("<script>alert"));
+        assert!(
+            page.contains("&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt; &amp; &#39;more&#39;.mkv</a>")
+        );
+        assert!(
+            page.contains("href=\"%3Cscript%3Ealert%28%221%22%29%3C%2Fscript%3E%20%26%20%27more%27.mkv\"")
+        );
+        assert!(page.contains("title=\"1.5 KiB\">1536 </td>"));
+    }
+
+    #[test]
+    fn sizes_and_times_read_well() {
+        assert_eq!(HumanSize(1023).to_string(), "1023 B");
+        assert_eq!(HumanSize(100 << 30).to_string(), "100.0 GiB");
+        let time = humantime::parse_rfc3339("2026-11-21T10:11:12Z").unwrap();
+        assert_eq!(Minute(Some(time)).to_string(), "2026-11-21 10:11");
+    }
+}

@@ -1,0 +1,101 @@
+//! Connections: accept, speak HTTP/1.1, and drain on a signal.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::util::BoxCloneSyncService;
+use tower::{ServiceExt, service_fn};
+
+use crate::http::{Request, Response};
+
+/// What the operator sets for the listeners.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Settings {
+    /// Where players and browsers connect.
+    pub listen: Vec<SocketAddr>,
+    /// Where `/metrics`, `/healthz` and `/readyz` answer; none to switch it off.
+    pub admin_listen: Option<SocketAddr>,
+    /// How long running bodies may go on after a signal to stop.
+    pub shutdown_grace: Duration,
+}
+
+/// A whole stack behind its seam.
+pub type BoxHttp = BoxCloneSyncService<Request, Response, Infallible>;
+
+/// Serves connections of `listener` until `stop`, then takes no new ones, and lets running bodies go on for `grace`.
+///
+/// A request's body is not read: nothing here takes one, and hyper closes a connection that has one left over.
+/// Dropping the future drops the listener; connections that run on `tasks` go on until their tracker's runtime ends.
+pub async fn run(
+    listener: TcpListener,
+    service: BoxHttp,
+    stop: CancellationToken,
+    grace: Duration,
+    tasks: TaskTracker,
+) {
+    let draining = GracefulShutdown::new();
+    let cut = CancellationToken::new();
+    loop {
+        let stream = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    // Out of file descriptors, most likely: take a breath instead of spinning.
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            },
+            () = stop.cancelled() => break,
+        };
+        let connection = connection(stream, service.clone(), &draining);
+        let cut = cut.clone();
+        tasks.spawn(async move {
+            tokio::select! {
+                () = connection => {}
+                () = cut.cancelled() => {}
+            }
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(grace, draining.shutdown()).await.is_err() {
+        tracing::warn!(grace_s = grace.as_secs_f64(), "connections are cut that did not end in time");
+    }
+    cut.cancel();
+}
+
+fn connection(
+    stream: TcpStream,
+    service: BoxHttp,
+    draining: &GracefulShutdown,
+) -> impl Future<Output = ()> + use<> {
+    // Small answers and the tail of a body must not wait for an acknowledgement.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a socket option could not be set");
+    }
+    let service =
+        service_fn(move |request: http::Request<Incoming>| service.clone().oneshot(request.map(drop)));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+    let connection = draining.watch(connection);
+    async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "a connection ended early");
+        }
+    }
+}
+
+/// For the whole head of a request, and for an idle connection between two; chosen: slow enough for a satellite link.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
