@@ -1,0 +1,208 @@
+//! The composition root: the only file that sees every room. Builds the drivers, the caches and both stacks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceBuilder;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::driver::{Context, Shared};
+use crate::error::{Error, ErrorKind, Result};
+use crate::http::client;
+use crate::layer::authenticate::{AuthenticateLayer, Classify, Gate};
+use crate::layer::cors::{CorsLayer, IsMedia};
+use crate::layer::deadline::DeadlineLayer;
+use crate::layer::in_flight::InFlightLayer;
+use crate::layer::rescue::RescueLayer;
+use crate::layer::trace::TraceLayer;
+use crate::mount::{Mount, MountId, MountTable};
+use crate::resolve::{BoxResolve, Resolver};
+use crate::secret::Secret;
+use crate::serve::addresses::Addresses;
+use crate::serve::{Site, admin, target};
+use crate::sign::Signer;
+use crate::stream::Engine;
+use crate::transport::{self, BoxHttp};
+
+/// The program, built and not yet listening.
+#[derive(Clone, Debug)]
+pub struct App {
+    /// What players and browsers talk to.
+    pub service: BoxHttp,
+    /// What the operator's tools talk to.
+    pub admin: BoxHttp,
+    addresses: Arc<Addresses>,
+    mounts: Arc<MountTable>,
+    shutdown_grace: Duration,
+    tasks: TaskTracker,
+}
+
+/// The listeners of a run.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For players and browsers.
+    pub public: Vec<TcpListener>,
+    /// For the operator's tools, if at all.
+    pub admin: Option<TcpListener>,
+}
+
+// === impl App ===
+
+impl App {
+    /// Builds the program. Opens folders, contacts nobody.
+    ///
+    /// # Errors
+    /// `Internal` where this machine lacks something: a folder to serve, a state folder that can be written.
+    pub fn build(config: &Config, clock: Clock) -> Result<Self> {
+        let tasks = TaskTracker::new();
+        let token = api_token(config)?;
+        let signer = Signer::new(&token);
+        let access = &config.access;
+        let addresses = Arc::new(Addresses::new(
+            config.serve.public_url.as_deref(),
+            signer.clone(),
+            access.sign_all && !access.guest,
+            access.link_expires,
+            clock.clone(),
+        ));
+
+        let context = Context {
+            clock: clock.clone(),
+            client: client::for_api()?,
+            state_dir: config.state_dir.clone(),
+            hold: config.proxy.hold,
+            tasks: tasks.clone(),
+            shared: Shared::default(),
+        };
+        let mounts = config.mounts.iter().zip(0..).map(|(mount, number)| {
+            let driver = mount.driver.open(&context).map_err(|error| error.with("mount", &mount.path))?;
+            let (path, policy) = (mount.path.clone(), mount.policy.clone());
+            Ok(Arc::new(Mount { id: MountId(number), path, driver, policy }))
+        });
+        let mounts = Arc::new(MountTable::new(mounts.collect::<Result<_>>()?));
+        let resolver = Resolver::new(Arc::clone(&mounts), &config.cache, clock.clone(), &tasks);
+        let engine = Engine::new(client::for_content()?, config.proxy.clone());
+        let site = Site::new(
+            Arc::clone(&addresses),
+            BoxResolve::new(resolver),
+            engine,
+            config.proxy.hold,
+            config.cache.links,
+            clock.clone(),
+            &tasks,
+        );
+
+        let prefix = addresses.prefix().to_owned();
+        let is_media: IsMedia = Arc::new(move |request| target::is_media(request, &prefix));
+        let prefix = addresses.prefix().to_owned();
+        let classify: Classify = Arc::new(move |request| target::requirement(request, &prefix));
+        let gate = Gate::new(access, token, signer, classify, clock);
+        let process = u32::from_be_bytes(random()?);
+        let service = ServiceBuilder::new()
+            // Outermost: the span and the access line enclose everything.
+            .layer(TraceLayer::new(process))
+            // Outside rescue, so that failures can be read by pages of other origins.
+            .layer(CorsLayer::new(is_media))
+            // Outside everything that can fail.
+            .layer(RescueLayer)
+            // Outside the gate: when full, not even a signature is computed.
+            .layer(InFlightLayer::new(MOST_REQUESTS))
+            // Outside the router, which looks at paths.
+            .layer(AuthenticateLayer::new(gate))
+            // Longer than any hold inside, which gives the better answer.
+            .layer(DeadlineLayer::new(config.proxy.hold + BROWSING))
+            .service(site);
+        let admin = ServiceBuilder::new()
+            .layer(TraceLayer::new(process))
+            .layer(RescueLayer)
+            .layer(DeadlineLayer::new(config.proxy.hold + BROWSING))
+            .service(admin::Admin::new(Arc::clone(&mounts)));
+        Ok(Self {
+            service: BoxHttp::new(service),
+            admin: BoxHttp::new(admin),
+            addresses,
+            mounts,
+            shutdown_grace: config.server.shutdown_grace,
+            tasks,
+        })
+    }
+
+    /// The addresses of our routes, for printing them.
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// Lets every mount get ready, for at most `longest`; what is not ready by then goes on in the background.
+    /// A drive that is down keeps nobody from starting.
+    pub async fn prepare(&self, longest: Duration) {
+        let mounts = Arc::clone(&self.mounts);
+        let all = self.tasks.spawn(async move {
+            let each = mounts.iter().map(|mount| async {
+                if let Err(error) = mount.driver.prepare().await {
+                    tracing::warn!(mount = %mount.path, %error, "the drive is not ready");
+                }
+            });
+            futures_util::future::join_all(each).await;
+        });
+        // Either it is done or it goes on by itself.
+        let _ = tokio::time::timeout(longest, all).await;
+    }
+
+    /// Serves until `stop`, then drains.
+    pub async fn run(self, listeners: Listeners, stop: CancellationToken) {
+        let serve = |listener, service| {
+            transport::run(listener, service, stop.clone(), self.shutdown_grace, self.tasks.clone())
+        };
+        let public = listeners.public.into_iter().map(|listener| serve(listener, self.service.clone()));
+        let admin = listeners.admin.map(|listener| serve(listener, self.admin.clone()));
+        futures_util::future::join_all(public.chain(admin)).await;
+        // Fetches that outlived their callers write tokens: they are let finish, but not for ever.
+        self.tasks.close();
+        let _ = tokio::time::timeout(LAST_FETCHES, self.tasks.wait()).await;
+    }
+}
+
+/// The API token: the operator's, else the one that was made at the first start.
+fn api_token(config: &Config) -> Result<Secret> {
+    if let Some(token) = &config.access.api_token {
+        return Ok(token.clone());
+    }
+    let file = config.state_dir.join(TOKEN_FILE);
+    let fault = |error: std::io::Error| {
+        Error::new(ErrorKind::Internal, "keep the API token").with("file", file.display()).caused_by(error)
+    };
+    match std::fs::read_to_string(&file) {
+        Ok(token) if !token.trim().is_empty() => Ok(Secret::new(token.trim())),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(fault(error)),
+        // Where guests may play, nothing hangs on the token, and a start should leave nothing behind.
+        _ if config.access.guest => new_token(),
+        _ => {
+            let token = new_token()?;
+            crate::state::write_durably(&file, token.expose().as_bytes()).map_err(fault)?;
+            Ok(token)
+        }
+    }
+}
+
+fn new_token() -> Result<Secret> {
+    let bytes: [u8; 32] = random()?;
+    Ok(Secret::new(format!("sluice-{}", data_encoding::HEXLOWER.encode(&bytes))))
+}
+
+fn random<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Error::new(ErrorKind::Internal, "draw random bytes").with("reason", error))?;
+    Ok(bytes)
+}
+
+const TOKEN_FILE: &str = "api_token";
+/// Requests under way, bodies included; chosen so that their sockets fit into the usual 4,096 file descriptors.
+const MOST_REQUESTS: usize = 1500;
+/// What a folder of 12,000 entries takes at four pages of 200 a second, and as much again.
+const BROWSING: Duration = Duration::from_secs(30);
+const LAST_FETCHES: Duration = Duration::from_secs(5);

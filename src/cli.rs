@@ -1,0 +1,292 @@
+//! The command line: what may be asked, and what each command prints and exits with.
+//!
+//! Exit codes: 0 after success or a clean stop, 1 after a failure at run time, 2 on bad usage or configuration.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use sluice::app::{App, Listeners};
+use sluice::clock::Clock;
+use sluice::config::{self, Config, ConfigErrors};
+use sluice::path::VirtualPath;
+use sluice::section::parse_duration;
+use sluice::serve::addresses::Route;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+/// Streams films from a cloud drive to any player: by redirect, range proxy or HLS.
+#[derive(Debug, Parser)]
+#[command(name = "sluice", version)]
+pub(crate) struct Args {
+    /// How log lines are written to stderr; SLUICE_LOG takes a filter such as "debug".
+    #[arg(long, global = true, value_enum, default_value = "text")]
+    log_format: LogFormat,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogFormat {
+    Json,
+    Text,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the server.
+    Serve {
+        /// Serves this folder to this machine alone, without any configuration.
+        dir: Option<PathBuf>,
+        /// The configuration file.
+        #[arg(long)]
+        config: Option<PathBuf>,
+        /// The address to listen on, instead of the configured ones.
+        #[arg(long)]
+        listen: Option<String>,
+    },
+    /// Reads the configuration and reports every fault; contacts nobody.
+    Check {
+        /// The configuration file.
+        #[arg(long)]
+        config: Option<PathBuf>,
+    },
+    /// Prints the signed address of a file.
+    Link {
+        /// The path of the file, as in the address of its page.
+        path: String,
+        /// The address of its HLS playlist instead.
+        #[arg(long)]
+        hls: bool,
+        /// How long the address is good, such as 7d; without it as the configuration says.
+        #[arg(long)]
+        expires: Option<String>,
+        /// The configuration file.
+        #[arg(long)]
+        config: Option<PathBuf>,
+    },
+}
+
+/// Why a command did not succeed.
+enum Failure {
+    /// Bad usage or configuration: exit code 2.
+    Usage(String),
+    /// A failure at run time: exit code 1.
+    Run(String),
+}
+
+// === impl Args ===
+
+impl Args {
+    pub(crate) fn run(self) -> ExitCode {
+        let environment = config::environment();
+        let result = match self.command {
+            Command::Serve { dir, config, listen } => {
+                start_logs(self.log_format, &environment);
+                serve(dir.as_deref(), config.as_deref(), listen, &environment)
+            }
+            Command::Check { config } => check(config.as_deref(), &environment),
+            Command::Link { path, hls, expires, config } => {
+                link(&path, hls, expires.as_deref(), config.as_deref(), &environment)
+            }
+        };
+        match result {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(Failure::Run(message)) => fail(&message, 1),
+            Err(Failure::Usage(message)) => fail(&message, 2),
+        }
+    }
+}
+
+fn serve(
+    dir: Option<&Path>,
+    file: Option<&Path>,
+    listen: Option<String>,
+    environment: &BTreeMap<String, String>,
+) -> Result<(), Failure> {
+    let overrides = listen.map(|address| (config::LISTEN_ARGUMENT.to_owned(), address));
+    let overrides = environment.clone().into_iter().chain(overrides);
+    let config = match (dir, Config::find(file, environment)) {
+        (Some(dir), _) if file.is_none() => Config::for_folder(dir, overrides)?,
+        (Some(_), _) => return Err(Failure::Usage("give either a folder or --config, not both".to_owned())),
+        (None, Some(file)) => Config::load(&file, overrides)?,
+        (None, None) => return Err(no_configuration()),
+    };
+    for note in &config.notes {
+        tracing::warn!("{note}");
+    }
+    if config.mounts.is_empty() {
+        return Err(Failure::Usage(
+            "the configuration has no [[mount]]: there is nothing to serve".to_owned(),
+        ));
+    }
+    runtime()?.block_on(async {
+        let app = App::build(&config, Clock::new()).map_err(|error| Failure::Run(error.to_string()))?;
+        let mut public = Vec::new();
+        for address in &config.server.listen {
+            public.push(bind(*address).await?);
+        }
+        let admin = match config.server.admin_listen {
+            Some(address) => Some(bind(address).await?),
+            None => None,
+        };
+        let lines = public
+            .iter()
+            .chain(&admin)
+            .map(|listener| listener.local_addr().map(|at| format!("http://{at}")));
+        let lines: Vec<String> = lines
+            .collect::<Result<_, _>>()
+            .map_err(|error| Failure::Run(format!("failed to listen: {error}")))?;
+        let stop = stop_on_signals()
+            .map_err(|error| Failure::Run(format!("failed to watch for signals: {error}")))?;
+        app.prepare(PREPARATION).await;
+        for line in lines {
+            print(&format!("listening on {line}"))?;
+        }
+        app.run(Listeners { public, admin }, stop).await;
+        Ok(())
+    })
+}
+
+fn check(file: Option<&Path>, environment: &BTreeMap<String, String>) -> Result<(), Failure> {
+    let Some(file) = Config::find(file, environment) else { return Err(no_configuration()) };
+    let config = Config::load(&file, environment.clone().into_iter())?;
+    for note in &config.notes {
+        print(&note.to_string())?;
+    }
+    print(&format!("{}: no faults, {} mounts", file.display(), config.mounts.len()))
+}
+
+fn link(
+    path: &str,
+    hls: bool,
+    expires: Option<&str>,
+    file: Option<&Path>,
+    environment: &BTreeMap<String, String>,
+) -> Result<(), Failure> {
+    let Some(file) = Config::find(file, environment) else { return Err(no_configuration()) };
+    let config = Config::load(&file, environment.clone().into_iter())?;
+    let path = VirtualPath::parse(path).map_err(|error| Failure::Usage(error.words().to_owned()))?;
+    let expires = match expires {
+        None => config.access.link_expires,
+        Some(text) => parse_duration(text).map_err(|error| Failure::Usage(format!("--expires {error}")))?,
+    };
+    // The client that drives use wants a runtime, though nothing is asked of it here.
+    let runtime = runtime()?;
+    let _inside = runtime.enter();
+    let app = App::build(&config, Clock::new()).map_err(|error| Failure::Run(error.to_string()))?;
+    let origin = config.server.listen.first().map(|address| format!("http://{address}")).unwrap_or_default();
+    let (route, below) = if hls { (Route::Hls, "/master.m3u8") } else { (Route::Content, "") };
+    print(&app.addresses().absolute(route, &path, below, &origin, expires))
+}
+
+impl From<ConfigErrors> for Failure {
+    fn from(errors: ConfigErrors) -> Self {
+        Self::Usage(errors.to_string())
+    }
+}
+
+fn no_configuration() -> Failure {
+    Failure::Usage(
+        "no configuration: give --config FILE, put a sluice.toml here, or serve a folder with `sluice serve DIR`".to_owned(),
+    )
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Run(format!("failed to start: {error}")))
+}
+
+async fn bind(address: std::net::SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| Failure::Run(format!("failed to listen on {address}: {error}")))
+}
+
+/// Cancelled by the first SIGTERM or SIGINT; the second one ends the process at once.
+fn stop_on_signals() -> std::io::Result<CancellationToken> {
+    let stop = CancellationToken::new();
+    let cancel = stop.clone();
+    let mut signals = Signals::new()?;
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "it must outlive the tracker's wait, to hear the second signal"
+    )]
+    tokio::spawn(async move {
+        signals.next().await;
+        tracing::info!("stopping: running bodies may finish; a second signal stops at once");
+        cancel.cancel();
+        signals.next().await;
+        std::process::exit(1);
+    });
+    Ok(stop)
+}
+
+struct Signals {
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    #[cfg(unix)]
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    #[cfg(unix)]
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {})
+    }
+
+    #[cfg(not(unix))]
+    async fn next(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+fn start_logs(format: LogFormat, environment: &BTreeMap<String, String>) {
+    let filter = environment.get("SLUICE_LOG").map_or("info", String::as_str);
+    let filter = EnvFilter::builder().parse_lossy(filter);
+    let logs =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    match format {
+        LogFormat::Json => logs.json().init(),
+        LogFormat::Text => logs.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
+    }
+}
+
+/// A line on stdout, at once even into a pipe.
+fn print(line: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}")
+        .and_then(|()| out.flush())
+        .map_err(|error| Failure::Run(format!("failed to print: {error}")))
+}
+
+fn fail(message: &str, code: u8) -> ExitCode {
+    // Where stderr is gone too, the code is all that is left.
+    let _ = writeln!(std::io::stderr(), "{}", message.trim_end());
+    ExitCode::from(code)
+}
+
+/// Longest time a start waits for the drives, so that the first film finds the login done; chosen.
+const PREPARATION: Duration = Duration::from_secs(2);

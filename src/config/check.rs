@@ -1,0 +1,328 @@
+//! Makes the settings of every room true: reads each key with its default and checks what they say together.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use url::Url;
+
+use super::Config;
+use crate::driver::registry::DRIVERS;
+use crate::layer::authenticate;
+use crate::mount::{self, Mode, Policy};
+use crate::path::VirtualPath;
+use crate::section::Section;
+use crate::{resolve, serve, stream, transport};
+
+/// Reads the whole configuration. Where a key is at fault its default stands in, so that the rest is read too.
+pub(super) fn read(mut root: Section<'_>) -> Config {
+    let default = Config::default();
+    let mut server = root.section("server");
+    let mut access = root.section("access");
+    let config = Config {
+        server: listeners(&mut server, &default.server),
+        serve: serve::Settings {
+            public_url: server.parsed("public_url", default.serve.public_url, outside_url),
+        },
+        access: accounts(&mut access, &default.access),
+        cache: caches(&mut root.section("cache"), &default.cache),
+        proxy: streams(&mut root.section("proxy"), &default.proxy),
+        mounts: mounts(root.sections("mount")),
+        state_dir: server.parsed("state_dir", default.state_dir, |text| match text {
+            "" => Err("must name a folder".to_owned()),
+            text => Ok(text.into()),
+        }),
+        notes: Vec::new(),
+    };
+    if config.access.guest
+        && let Some(open) = config.server.listen.iter().find(|address| !address.ip().is_loopback())
+    {
+        let message = format!(
+            "{open} can be reached from other machines, and with access.guest = true nobody needs to log in there; \
+             listen on 127.0.0.1 or set access.guest = false"
+        );
+        server.fault("listen", message);
+    }
+    config
+}
+
+fn listeners(server: &mut Section<'_>, default: &transport::Settings) -> transport::Settings {
+    let usual: Vec<_> = default.listen.iter().map(SocketAddr::to_string).collect();
+    let usual: Vec<_> = usual.iter().map(String::as_str).collect();
+    let mut listen: Vec<SocketAddr> = Vec::new();
+    let texts = server.strings("listen", &usual);
+    if texts.is_empty() {
+        server.fault("listen", "must name at least one address");
+    }
+    for text in texts {
+        match address(&text) {
+            Ok(address) if address.port() != 0 && listen.contains(&address) => {
+                server.fault("listen", format!("names {address} twice"));
+            }
+            Ok(address) => listen.push(address),
+            Err(message) => server.fault("listen", message),
+        }
+    }
+    let admin_listen = server.parsed("admin_listen", default.admin_listen, |text| match text {
+        "" => Ok(None),
+        text => address(text).map(Some),
+    });
+    if let Some(admin) = admin_listen.filter(|admin| admin.port() != 0 && listen.contains(admin)) {
+        server.fault("admin_listen", format!("{admin} is one of server.listen already"));
+    }
+    for text in server.strings("trusted_proxies", &[]) {
+        if !is_network(&text) {
+            server.fault(
+                "trusted_proxies",
+                format!("\"{text}\" is no network, such as \"10.0.0.0/8\" or \"::1\""),
+            );
+        }
+    }
+    server.pending("trusted_proxies");
+    let mut tls = server.section("tls");
+    let files = [("cert_file", tls.string("cert_file", "")), ("key_file", tls.string("key_file", ""))];
+    for ((key, file), (other, other_file)) in [(&files[0], &files[1]), (&files[1], &files[0])] {
+        if file.is_empty() && !other_file.is_empty() {
+            tls.fault(key, format!("is required beside {other}"));
+        }
+        tls.pending(key);
+    }
+    transport::Settings {
+        listen,
+        admin_listen,
+        shutdown_grace: server.duration("shutdown_grace", default.shutdown_grace),
+    }
+}
+
+fn accounts(access: &mut Section<'_>, default: &authenticate::Settings) -> authenticate::Settings {
+    let api_token = access.secret("api_token");
+    if let Some(token) = &api_token
+        && let Err(message) = token_is_fit(token.expose())
+    {
+        access.fault("api_token", message);
+    }
+    let mut names = Vec::new();
+    for mut user in access.sections("user") {
+        if let Some(name) = user.required_string("name") {
+            if names.contains(&name) {
+                user.fault("name", format!("\"{name}\" is a user already"));
+            }
+            names.push(name);
+        }
+        let is_hash =
+            user.secret("password_hash").is_some_and(|hash| hash.expose().starts_with("$argon2id$"));
+        if !is_hash && !user.is_faulty("password_hash") {
+            user.fault("password_hash", "must be what `sluice hash-password` prints");
+        }
+        user.parsed("root", VirtualPath::root(), absolute_path);
+        for permission in user.strings("permissions", &["read"]) {
+            if !matches!(&*permission, "read" | "write" | "admin") {
+                user.fault(
+                    "permissions",
+                    format!("must be of \"read\", \"write\", \"admin\", not \"{permission}\""),
+                );
+            }
+        }
+    }
+    for mut rule in access.sections("rule") {
+        required_path(&mut rule);
+        rule.secret("password");
+        rule.strings("hide", &[]);
+        for name in rule.strings("users", &[]) {
+            if !names.contains(&name) {
+                rule.fault("users", format!("\"{name}\" is no access.user"));
+            }
+        }
+        rule.boolean("recursive", true);
+    }
+    access.pending("user");
+    access.pending("rule");
+    authenticate::Settings {
+        guest: access.boolean("guest", default.guest),
+        sign_all: access.boolean("sign_all", default.sign_all),
+        link_expires: access.duration("link_expires", default.link_expires),
+        api_token,
+    }
+}
+
+fn caches(cache: &mut Section<'_>, default: &resolve::Settings) -> resolve::Settings {
+    cache.size("block_memory", 64 << 20);
+    cache.size("block_disk", 0);
+    // An address of that kind may hold a password.
+    if let Some(url) = cache.secret("redis_url")
+        && !["redis://", "rediss://"].iter().any(|scheme| url.expose().starts_with(scheme))
+    {
+        cache.fault("redis_url", "must begin with redis:// or rediss://");
+    }
+    for key in ["block_memory", "block_disk", "redis_url"] {
+        cache.pending(key);
+    }
+    resolve::Settings {
+        entries: cache.integer("entries", default.entries, 0..=MOST_ENTRIES),
+        links: cache.integer("links", default.links, 0..=MOST_ENTRIES),
+        listing_ttl: cache.duration("listing_ttl", default.listing_ttl),
+        negative_ttl: cache.duration("negative_ttl", default.negative_ttl),
+    }
+}
+
+fn streams(proxy: &mut Section<'_>, default: &stream::Settings) -> stream::Settings {
+    let settings = stream::Settings {
+        window: proxy.size("window", default.window),
+        stall_timeout: proxy.duration("stall_timeout", default.stall_timeout),
+        hold: proxy.duration("hold", default.hold),
+        idle_timeout: proxy.duration("idle_timeout", default.idle_timeout),
+    };
+    if settings.window == 0 {
+        proxy.fault("window", "must be more than 0B");
+    }
+    let waits = [
+        ("stall_timeout", settings.stall_timeout),
+        ("hold", settings.hold),
+        ("idle_timeout", settings.idle_timeout),
+    ];
+    for (key, _) in waits.into_iter().filter(|(_, wait)| *wait == Duration::ZERO) {
+        proxy.fault(key, "must be more than 0s");
+    }
+    proxy.pending("window");
+    proxy.pending("idle_timeout");
+    settings
+}
+
+fn mounts(sections: Vec<Section<'_>>) -> Vec<mount::Settings> {
+    let mut mounts: Vec<mount::Settings> = Vec::new();
+    for mut section in sections {
+        if let Some(settings) = mount(&mut section) {
+            if mounts.iter().any(|other| other.path == settings.path) {
+                section.fault("path", format!("{} is mounted already", settings.path));
+            }
+            mounts.push(settings);
+        }
+    }
+    mounts
+}
+
+/// One mount; none where it lacks what makes one.
+fn mount(section: &mut Section<'_>) -> Option<mount::Settings> {
+    let path = required_path(section);
+    let delivery = section.choice(
+        "delivery",
+        &[
+            ("auto", Mode::Auto),
+            ("redirect", Mode::Redirect),
+            ("proxy", Mode::Proxy),
+            ("download_proxy", Mode::DownloadProxy),
+        ],
+        Mode::Auto,
+    );
+    let dav_delivery = section.choice(
+        "dav_delivery",
+        &[
+            ("", None),
+            ("auto", Some(Mode::Auto)),
+            ("redirect", Some(Mode::Redirect)),
+            ("proxy", Some(Mode::Proxy)),
+            ("download_proxy", Some(Mode::DownloadProxy)),
+        ],
+        None,
+    );
+    section.pending("dav_delivery");
+    let download_proxy_url = section.parsed("download_proxy_url", None, outside_url);
+    if [Some(delivery), dav_delivery].contains(&Some(Mode::DownloadProxy))
+        && download_proxy_url.is_none()
+        && !section.is_faulty("download_proxy_url")
+    {
+        section.fault("download_proxy_url", "is required for the delivery \"download_proxy\"");
+    }
+    let name = section.required_string("driver");
+    let registration = DRIVERS.iter().find(|driver| name.as_deref() == Some(driver.name));
+    let mut options = section.section("options");
+    let Some(registration) = registration else {
+        if let Some(name) = name {
+            let names: Vec<_> = DRIVERS.iter().map(|driver| format!("\"{}\"", driver.name)).collect();
+            section.fault("driver", format!("must be one of {}, not \"{name}\"", names.join(", ")));
+        }
+        options.ignore_rest();
+        return None;
+    };
+    // The options are read even where the path is at fault, for their own faults.
+    let driver = (registration.read)(&mut options);
+    Some(mount::Settings { path: path?, driver, policy: Policy { delivery, download_proxy_url } })
+}
+
+fn required_path(section: &mut Section<'_>) -> Option<VirtualPath> {
+    let text = section.required_string("path")?;
+    absolute_path(&text).map_err(|message| section.fault("path", message)).ok()
+}
+
+fn absolute_path(text: &str) -> Result<VirtualPath, String> {
+    if !text.starts_with('/') {
+        return Err("must begin with /".to_owned());
+    }
+    VirtualPath::parse(text).map_err(|error| error.words().to_owned())
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| format!("\"{text}\" is no address with a port, such as \"127.0.0.1:8470\""))
+}
+
+/// An address under which others see us or a helper, without a trailing slash; empty is none.
+fn outside_url(text: &str) -> Result<Option<String>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let url = Url::parse(text).map_err(|error| format!("is no address: {error}"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err("must begin with http:// or https://".to_owned());
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("must have neither ? nor #".to_owned());
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must have no user name or password, since every viewer would see it".to_owned());
+    }
+    Ok(Some(url.as_str().trim_end_matches('/').to_owned()))
+}
+
+/// An address, or one with the length of its prefix.
+fn is_network(text: &str) -> bool {
+    let (address, prefix) =
+        text.split_once('/').map_or((text, None), |(address, prefix)| (address, Some(prefix)));
+    let Ok(address) = address.parse::<IpAddr>() else { return false };
+    let longest = if address.is_ipv4() { 32 } else { 128 };
+    prefix.is_none_or(|prefix| prefix.parse::<u8>().is_ok_and(|prefix| prefix <= longest))
+}
+
+/// The token signs links, so whoever guesses it can make any link. Its bytes travel in a header as they are.
+fn token_is_fit(token: &str) -> Result<(), String> {
+    if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("must be of printable ASCII without spaces, since it travels in a header".to_owned());
+    }
+    if SAMPLE_TOKENS.iter().any(|sample| sample.eq_ignore_ascii_case(token)) {
+        return Err("is a sample that anyone can guess; leave it empty to have one made".to_owned());
+    }
+    if token.len() < SHORTEST_TOKEN {
+        return Err(format!(
+            "must have at least {SHORTEST_TOKEN} characters; leave it empty to have one made"
+        ));
+    }
+    Ok(())
+}
+
+/// Chosen: far beyond what memory holds, and below what a signed number holds.
+const MOST_ENTRIES: u64 = 1_000_000_000;
+/// Chosen: the least that nobody guesses through a network; the token made at the first start is far longer.
+const SHORTEST_TOKEN: usize = 8;
+/// What examples and tutorials write where a secret belongs.
+const SAMPLE_TOKENS: &[&str] = &[
+    "0123456789abcdef",
+    "admin",
+    "changeme",
+    "changemechangeme",
+    "change-me-please",
+    "my-secret",
+    "my-secret-api-token",
+    "password",
+    "passwordpassword",
+    "secret",
+    "your-api-token-here",
+    "your-secret-token",
+];

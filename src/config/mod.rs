@@ -1,0 +1,184 @@
+//! Reads the configuration: one TOML file and what overrides it, once, into the settings of every room.
+//!
+//! Every fault is reported with its key and line in one go. Nobody is contacted and no clock is read; the files
+//! that hold secrets are.
+
+mod check;
+mod env;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::layer::authenticate;
+use crate::section::{Report, Section};
+use crate::{mount, resolve, serve, stream, transport};
+
+pub use self::env::environment;
+pub use crate::section::{Fault, Note};
+
+/// What the operator set, checked and complete.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The listeners.
+    pub server: transport::Settings,
+    /// What players see.
+    pub serve: serve::Settings,
+    /// Who may do what.
+    pub access: authenticate::Settings,
+    /// How much is kept, and for how long.
+    pub cache: resolve::Settings,
+    /// Limits of one stream.
+    pub proxy: stream::Settings,
+    /// What hangs where. No two at the same path.
+    pub mounts: Vec<mount::Settings>,
+    /// Where rotated tokens, the signing key and the block cache are kept.
+    pub state_dir: PathBuf,
+    /// What was written but has no effect yet.
+    pub notes: Vec<Note>,
+}
+
+/// Everything that is wrong with a configuration. Printed one fault a line.
+#[derive(Clone, Debug)]
+pub struct ConfigErrors(Vec<Fault>);
+
+/// What the argument of that name is called among the overrides.
+pub const LISTEN_ARGUMENT: &str = "--listen";
+
+// === impl Config ===
+
+impl Config {
+    /// Reads a file. See [`Config::parse`].
+    ///
+    /// # Errors
+    /// Every fault; a single one where the file cannot be read.
+    pub fn load(path: &Path, env: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigErrors> {
+        let name = path.display().to_string();
+        let bytes = std::fs::read(path)
+            .map_err(|error| ConfigErrors::single(name.clone(), format!("cannot be read: {error}")))?;
+        let text = String::from_utf8(bytes)
+            .map_err(|_| ConfigErrors::single(name.clone(), "is not UTF-8".to_owned()))?;
+        Self::parse(&text, &name, env)
+    }
+
+    /// Reads a text, which faults will call `name`.
+    ///
+    /// Of `env`, whatever is called `SLUICE__…` overrides a key, and [`LISTEN_ARGUMENT`] overrides
+    /// `server.listen`; the rest is ignored.
+    ///
+    /// # Errors
+    /// Every fault.
+    pub fn parse(
+        text: &str,
+        name: &str,
+        env: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigErrors> {
+        let mut report = Report::new(name, text);
+        let config = report.parse(text).map(|mut table| {
+            env::overlay(&mut table, env, &mut report);
+            check::read(Section::new(table, &report))
+        });
+        let (faults, notes) = report.finish();
+        match config {
+            Some(config) if faults.is_empty() => Ok(Self { notes, ..config }),
+            _ => Err(ConfigErrors(faults)),
+        }
+    }
+
+    /// The file to read: the one named, else `$SLUICE_CONFIG`, else `./sluice.toml` or
+    /// `$XDG_CONFIG_HOME/sluice/sluice.toml` where there is one.
+    pub fn find(explicit: Option<&Path>, env: &BTreeMap<String, String>) -> Option<PathBuf> {
+        let set = |name: &str| env.get(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        if let Some(named) = explicit.map(Path::to_owned).or_else(|| set("SLUICE_CONFIG")) {
+            return Some(named);
+        }
+        // What the XDG specification says an absent variable stands for.
+        let home = set("XDG_CONFIG_HOME").or_else(|| Some(set("HOME")?.join(".config")));
+        let places = [Some(PathBuf::from("sluice.toml")), home.map(|home| home.join("sluice/sluice.toml"))];
+        places.into_iter().flatten().find(|place| place.is_file())
+    }
+
+    /// One folder of this machine at `/`, for guests, with the defaults for all else; what `env` overrides is
+    /// overridden, as in [`Config::parse`].
+    ///
+    /// # Errors
+    /// Every fault.
+    pub fn for_folder(dir: &Path, env: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigErrors> {
+        let name = dir.display().to_string();
+        let absolute = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
+        let Some(root) = absolute.to_str() else {
+            return Err(ConfigErrors::single(name, "the name of the folder is not UTF-8".to_owned()));
+        };
+        let keys = [
+            ("SLUICE__ACCESS__GUEST", "true"),
+            ("SLUICE__MOUNT__0__PATH", "/"),
+            ("SLUICE__MOUNT__0__DRIVER", "local"),
+            ("SLUICE__MOUNT__0__OPTIONS__ROOT", root),
+        ];
+        let keys = keys.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned()));
+        Self::parse("", &name, keys.chain(env))
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            server: transport::Settings {
+                listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8470))],
+                admin_listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 8471))),
+                shutdown_grace: Duration::from_secs(30),
+            },
+            serve: serve::Settings { public_url: None },
+            access: authenticate::Settings {
+                guest: false,
+                sign_all: true,
+                link_expires: Duration::ZERO,
+                api_token: None,
+            },
+            cache: resolve::Settings {
+                entries: 500_000,
+                links: 50_000,
+                listing_ttl: Duration::from_secs(30 * 60),
+                negative_ttl: Duration::from_secs(30),
+            },
+            proxy: stream::Settings {
+                window: 4 << 20,
+                stall_timeout: Duration::from_secs(4),
+                hold: Duration::from_secs(8),
+                idle_timeout: Duration::from_secs(60),
+            },
+            mounts: Vec::new(),
+            state_dir: PathBuf::from("state"),
+            notes: Vec::new(),
+        }
+    }
+}
+
+// === impl ConfigErrors ===
+
+impl ConfigErrors {
+    /// The faults, in the order of the file, then of the overrides.
+    pub fn faults(&self) -> &[Fault] {
+        &self.0
+    }
+
+    fn single(source: String, message: String) -> Self {
+        Self(vec![Fault { source, line: None, key: String::new(), message }])
+    }
+}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, fault) in self.0.iter().enumerate() {
+            let line_end = if number == 0 { "" } else { "\n" };
+            write!(f, "{line_end}{fault}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigErrors {}

@@ -1,0 +1,84 @@
+//! Sluice: an HTTP streaming media proxy for films on a cloud drive.
+//!
+//! It mounts drives, resolves a path to a download link or to a transcoded preview, and serves it to players: as a
+//! redirect, through a range proxy, or as HLS. What players hold is always an address of ours that does not
+//! expire; behind it, what the drive gives for minutes is renewed as it is needed.
+//!
+//! # The map
+//!
+//! ```text
+//! wrapping at run time   transport( layer( serve -> stream -> resolve -> mount -> driver -> the drive's API ) )
+//!
+//! imports                main -> cli -> app -> transport, layer     generic over what they wrap
+//!                                       app -> serve -> stream -> resolve -> mount -> driver
+//!                        config -> the settings of the rooms        nothing imports config or app
+//!                        leaves import leaves                       clock, error, http, lease, path,
+//!                                                                   secret, section, sign, state
+//! ```
+//!
+//! | room | answers |
+//! |---|---|
+//! | [`app`] | how it is put together: the only file that sees every room |
+//! | [`config`] | what the operator wrote, with every fault at once |
+//! | [`transport`] | connections: accept, HTTP/1.1, drain |
+//! | [`layer`] | what every request passes, outermost first, with reasons |
+//! | [`serve`] | what a client can ask for: reads the head, decides, answers |
+//! | [`stream`] | a body that survives what the drive does, and who may hold one of its few connections |
+//! | [`resolve`] | path → entry → link or preview, each fetched once per life |
+//! | [`mount`] | which drive a path belongs to |
+//! | [`driver`] | what a drive is to us; one folder a vendor |
+//!
+//! `serve` imports one thing from `layer`: the word for what a request must show at the gate
+//! ([`layer::authenticate::Requirement`]), since the paths of our routes are read in one place only.
+//!
+//! # One request
+//!
+//! ```text
+//! GET /d/films/a.mkv, Range: bytes=0-
+//!   transport         bytes -> request
+//!   layer             span and id -> CORS -> rescue -> in flight -> gate -> deadline to the head
+//!   serve::target     head -> Target { Content, path, range, client }
+//!   resolve           path -> entry (cache | listing at hand | driver.stat)
+//!   serve::plan       preconditions and range -> 304, 412, 416, part or whole; wish and link -> way
+//!   resolve           entry -> link (lease cache | driver.source: coalesced, detached from its caller, paced)
+//!   serve::content    302, or a body from stream
+//!   stream            reads through broker; on expiry, reset, stall or short read it asks resolve for another
+//!                     lease and goes on at the next byte
+//! ```
+//!
+//! Nothing flows back up except that one loop, which names the lease that failed.
+//!
+//! # Words
+//!
+//! | word | means |
+//! |---|---|
+//! | mount, driver | a prefix in our tree; the code for one vendor |
+//! | entry | a file or folder as the vendor lists it |
+//! | lease | a value that is good for a limited time: link, preview, listing, token |
+//! | link | a lease on the bytes of one entry: an address and the headers it needs |
+//! | preview, variant | the transcoded forms of a video; one of them (RFC 8216: *Variant Stream*) |
+//! | API, content | the vendor's JSON control plane; its byte servers |
+//!
+//! # Where state lives
+//!
+//! Entries, links, previews and playlists live in bounded caches and end with the process. On disk, in the state folder,
+//! are only the API token and each account's tokens; see [`state`].
+
+pub mod app;
+pub mod clock;
+pub mod config;
+pub mod driver;
+pub mod error;
+pub mod http;
+pub mod layer;
+pub mod lease;
+pub mod mount;
+pub mod path;
+pub mod resolve;
+pub mod secret;
+pub mod section;
+pub mod serve;
+pub mod sign;
+pub mod state;
+pub mod stream;
+pub mod transport;

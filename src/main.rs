@@ -1,0 +1,11 @@
+//! The program: arguments, logs, and the exit code.
+
+mod cli;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    cli::Args::parse().run()
+}
