@@ -29,7 +29,7 @@ pub(super) struct Account {
     drives: LeaseCell<Drives>,
     drives_file: PathBuf,
     hold: Duration,
-    limits: Limits,
+    limits: Arc<Limits>,
     vault: Vault,
 }
 
@@ -52,6 +52,7 @@ pub(super) struct Answer<T> {
 impl Account {
     /// An account whose state lies at `file` (without extension). Reads nothing yet.
     pub(super) fn new(options: &Options, file: &std::path::Path, context: &Context) -> Self {
+        let limits = Arc::new(Limits::new(options.rates, Instant::now()));
         Self {
             api_base: options.api_base.clone(),
             client: context.client.clone(),
@@ -59,8 +60,8 @@ impl Account {
             drives: LeaseCell::new(context.tasks.clone()),
             drives_file: file.with_extension("drives.json"),
             hold: context.hold,
-            limits: Limits::new(options.rates, Instant::now()),
-            vault: Vault::new(options, file.with_extension("json"), context),
+            vault: Vault::new(options, file.with_extension("json"), Arc::clone(&limits), context),
+            limits,
         }
     }
 

@@ -5,14 +5,18 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use super::config::{Options, TokenSource};
 use super::error::{LOG_IN, Refusal, refusal};
+use super::limits::{Class, Limits};
 use super::wire::{Exchange, Failure, Tokens};
 use crate::clock::Clock;
+use crate::driver::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::client::{from_reqwest, read_limited};
 use crate::lease::{Lease, LeaseCell, Life};
@@ -39,6 +43,8 @@ struct Inner {
     client_secret: Option<Secret>,
     clock: Clock,
     file: PathBuf,
+    hold: Duration,
+    limits: Arc<Limits>,
     seed: Option<Secret>,
     source: TokenSource,
     memory: Mutex<Memory>,
@@ -66,7 +72,7 @@ struct Stored {
 
 impl Vault {
     /// The vault of an account whose state is kept in `file`. Reads nothing yet.
-    pub(super) fn new(options: &Options, file: PathBuf, context: &crate::driver::Context) -> Self {
+    pub(super) fn new(options: &Options, file: PathBuf, limits: Arc<Limits>, context: &Context) -> Self {
         Self {
             cell: LeaseCell::new(context.tasks.clone()),
             inner: Arc::new(Inner {
@@ -76,6 +82,8 @@ impl Vault {
                 client_secret: options.client_secret.clone(),
                 clock: context.clock.clone(),
                 file,
+                hold: context.hold,
+                limits,
                 seed: options.refresh_token.clone(),
                 source: options.token_source.clone(),
                 memory: Mutex::default(),
@@ -151,8 +159,36 @@ impl Inner {
         Token { access: Secret::new(access), life: Life::unlimited(self.clock.now()) }
     }
 
+    /// The drive counts an exchange like any other call; a token server counts by the hour, and only says so.
     async fn exchange(&self, refresh_token: &str) -> Result<Tokens> {
-        const OPERATION: &str = "refresh the token";
+        let deadline = Instant::now() + self.hold;
+        loop {
+            let is_drive = matches!(self.source, TokenSource::Drive);
+            if is_drive {
+                self.limits.turn(Class::Other, deadline.saturating_duration_since(Instant::now())).await?;
+            }
+            match self.exchange_once(refresh_token).await {
+                Ok(tokens) => return Ok(tokens),
+                Err(Refusal::Throttled(wait)) if is_drive && Instant::now() + wait <= deadline => {
+                    self.limits.push_back(Class::Other, wait);
+                }
+                Err(Refusal::Throttled(wait)) if is_drive => {
+                    return Err(Error::new(ErrorKind::RateLimit, OPERATION).retry_after(wait));
+                }
+                Err(Refusal::Throttled(_)) => {
+                    return Err(Error::new(ErrorKind::RateLimit, OPERATION)
+                        .saying("the token server allows a few refreshes an hour; wait, or use a client_id of your own")
+                        .retry_after(Duration::from_secs(60)));
+                }
+                // Never sent again by itself: the drive may have rotated the token before its answer was lost.
+                Err(Refusal::Token(error) | Refusal::Transient(error) | Refusal::Final(error)) => {
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    async fn exchange_once(&self, refresh_token: &str) -> Result<Tokens, Refusal> {
         let request = match &self.source {
             TokenSource::Drive => {
                 self.client.post(format!("{}/oauth/access_token", self.api_base)).json(&Exchange {
@@ -180,9 +216,11 @@ impl Inner {
                 ])
             }
         };
-        let response = request.send().await.map_err(|error| from_reqwest(error, OPERATION))?;
+        let response =
+            request.send().await.map_err(|error| Refusal::Transient(from_reqwest(error, OPERATION)))?;
         let status = response.status();
-        let body = read_limited(response, TOKEN_BODY, OPERATION).await?;
+        let retry_after = response.headers().get("x-retry-after").cloned();
+        let body = read_limited(response, TOKEN_BODY, OPERATION).await.map_err(Refusal::Transient)?;
         if status.is_success()
             && let Ok(tokens) = serde_json::from_slice::<Tokens>(&body)
             && !tokens.access_token.is_empty()
@@ -190,14 +228,8 @@ impl Inner {
             return Ok(tokens);
         }
         let code = serde_json::from_slice::<Failure>(&body).map(|failure| failure.code).unwrap_or_default();
-        Err(match refusal(OPERATION, status, &code, None) {
-            Refusal::Throttled(_) => Error::new(ErrorKind::RateLimit, OPERATION)
-                .saying(
-                    "the token server allows a few refreshes an hour; wait, or use a client_id of your own",
-                )
-                .retry_after(std::time::Duration::from_secs(60)),
-            Refusal::Token(error) | Refusal::Transient(error) | Refusal::Final(error) => error,
-        })
+        let retry_after = retry_after.as_ref().and_then(|value| value.to_str().ok());
+        Err(refusal(OPERATION, status, &code, retry_after))
     }
 
     async fn load(&self) -> Result<Stored> {
@@ -265,5 +297,6 @@ fn state_fault(error: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::new(ErrorKind::Internal, "keep the token in the state folder").caused_by(error)
 }
 
+const OPERATION: &str = "refresh the token";
 /// A token answer has two JWTs of some hundred bytes.
 const TOKEN_BODY: usize = 64 * 1024;
