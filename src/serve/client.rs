@@ -63,6 +63,12 @@ impl Client {
         }
     }
 
+    /// Whether it fetches all segments of a film on one connection, and reports an error when a redirect leads that
+    /// to another host. Measured for ffmpeg and mpv: they play on, but say so once a segment.
+    pub fn keeps_one_connection(self) -> bool {
+        matches!(self, Self::Ffmpeg | Self::Mpv)
+    }
+
     /// Whether it follows a redirect that changes from `http` to `https`.
     pub fn follows_to_https(self) -> bool {
         // Media3's default data source refuses any change of scheme.

@@ -43,6 +43,7 @@ impl Site {
             via: target.query.via,
             client: target.client,
             https: self.addresses.is_https(),
+            segment: false,
         };
         let (offer, link) = if wish.considers_a_link(entry.duration) {
             self.offer(target, &entry, wish).await?

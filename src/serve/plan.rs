@@ -57,6 +57,8 @@ pub struct Wish {
     pub client: Client,
     /// Whether the client reached us by `https`.
     pub https: bool,
+    /// Whether it is one of a film's many pieces.
+    pub segment: bool,
 }
 
 /// What a redirect would lead to.
@@ -101,8 +103,13 @@ impl Wish {
             (Some(Via::Proxy), _) | (None, Mode::DownloadProxy | Mode::Proxy) => false,
             (Some(Via::Redirect), _) | (None, Mode::Redirect) => true,
             // Who keeps the link may have one that outlives the film, if its length is known.
-            (None, Mode::Auto) => self.client.returns_for_every_seek() || film.is_some(),
+            (None, Mode::Auto) => self.is_at_home_with_redirects() || film.is_some(),
         }
+    }
+
+    /// Whether `auto` may redirect this client whatever the link's life.
+    fn is_at_home_with_redirects(&self) -> bool {
+        self.client.returns_for_every_seek() && !(self.segment && self.client.keeps_one_connection())
     }
 
     /// Decides. The table of the contract:
@@ -143,7 +150,7 @@ impl Wish {
         match (asked, obstacle) {
             (Asked::Redirect(_), Some(obstacle)) => Delivery { way: Way::Bytes, reason: Some(obstacle) },
             (Asked::Redirect(reason), None) => Delivery { way: Way::Redirect, reason },
-            (Asked::WhateverFits, None) if self.client.returns_for_every_seek() || outlives(left, film) => {
+            (Asked::WhateverFits, None) if self.is_at_home_with_redirects() || outlives(left, film) => {
                 Delivery { way: Way::Redirect, reason: None }
             }
             (Asked::WhateverFits, _) => Delivery { way: Way::Bytes, reason: None },
@@ -157,9 +164,10 @@ enum Asked {
     WhateverFits,
 }
 
-/// Whether a link lasts for the film with pauses: half as long again, and ten minutes. Chosen.
+/// Whether a link lasts for the film with its pauses: half as long again for stopping and seeking, and an hour for
+/// dinner. Chosen; so a link of 15 minutes never does, and one of four hours does for most films.
 fn outlives(left: Duration, film: Option<Duration>) -> bool {
-    film.is_some_and(|film| left > film + film / 2 + Duration::from_secs(600))
+    film.is_some_and(|film| left > film + film / 2 + Duration::from_secs(3600))
 }
 
 #[cfg(test)]
@@ -170,7 +178,7 @@ mod tests {
         Offer::Link { https: true, needs_headers: false, left: Duration::from_secs(900), film: None };
 
     fn decide(mode: Mode, via: Option<Via>, user_agent: &str, offer: Offer) -> (Way, Option<&'static str>) {
-        let wish = Wish { mode, via, client: Client::of(user_agent), https: false };
+        let wish = Wish { mode, via, client: Client::of(user_agent), https: false, segment: false };
         let delivery = wish.decide(offer);
         (delivery.way, delivery.reason)
     }
@@ -208,9 +216,17 @@ mod tests {
             left: Duration::from_secs(left),
             film: Some(Duration::from_secs(film)),
         };
-        assert_eq!(decide(Mode::Auto, None, "Kodi/21", offer(14_400, 7200)).0, Way::Redirect);
-        assert_eq!(decide(Mode::Auto, None, "Kodi/21", offer(900, 7200)).0, Way::Bytes);
-        assert_eq!(decide(Mode::Auto, None, "Kodi/21", offer(11_400, 7200)).0, Way::Bytes);
+        assert_eq!(decide(Mode::Auto, None, "Kodi/21", offer(14_400, 5400)).0, Way::Redirect);
+        assert_eq!(decide(Mode::Auto, None, "Kodi/21", offer(11_700, 5400)).0, Way::Bytes);
+        assert_eq!(decide(Mode::Auto, None, "Kodi/21", offer(900, 60)).0, Way::Bytes);
+    }
+
+    #[test]
+    fn segments_go_through_us_to_clients_that_fetch_them_on_one_connection() {
+        let segment = |client| Wish { mode: Mode::Auto, via: None, client, https: false, segment: true };
+        assert_eq!(segment(Client::Ffmpeg).decide(LINK).way, Way::Bytes);
+        assert_eq!(segment(Client::Mpv).decide(LINK).way, Way::Bytes);
+        assert_eq!(segment(Client::Infuse).decide(LINK).way, Way::Redirect);
     }
 
     #[test]
@@ -232,7 +248,8 @@ mod tests {
         assert_eq!(decide(Mode::Auto, None, "Lavf/59", bound), (Way::Bytes, None));
         assert_eq!(decide(Mode::Redirect, None, "Lavf/59", Offer::Nothing), (Way::Bytes, Some("no-link")));
         assert_eq!(decide(Mode::Auto, None, "Lavf/59", Offer::Nothing), (Way::Bytes, None));
-        let wish = Wish { mode: Mode::Redirect, via: None, client: Client::Browser, https: true };
+        let wish =
+            Wish { mode: Mode::Redirect, via: None, client: Client::Browser, https: true, segment: false };
         let plain = Offer::Link { https: false, needs_headers: false, left: Duration::MAX, film: None };
         assert_eq!(wish.decide(plain), Delivery { way: Way::Bytes, reason: Some("https-to-http") });
     }

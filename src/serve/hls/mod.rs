@@ -78,6 +78,7 @@ impl Site {
             via: target.query.via,
             client: target.client,
             https: self.addresses.is_https(),
+            segment: true,
         };
         let spare = if wish.considers_a_link(None) { Spare::HandOut } else { Spare::OwnUse };
         let lease = self.media_playlist(&target.path, variant, spare, None).await?;
