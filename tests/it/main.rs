@@ -1,3 +1,16 @@
-//! The integration tests: one binary, one file a subject.
+//! The integration tests: one binary, one file a subject, against the real thing on loopback.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
+mod bad_input;
+mod calls;
+mod delivery;
+mod driver_contract;
+mod hls;
 mod layering;
+mod names;
+mod page;
+mod players;
+mod program;
+mod support;
+mod survival;
+mod tokens;

@@ -1,0 +1,255 @@
+//! The program itself: its commands, its exit codes, what it prints and what it leaves behind.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use drive_sim::{Content, Sample, Sim};
+use sluice::clock::Clock;
+use tempfile::TempDir;
+
+use crate::support::{FFMPEG, Setup, client, configuration};
+
+/// The program, with nothing of our environment that could steer it.
+fn sluice(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
+    command.current_dir(folder).env_clear().stdin(Stdio::null());
+    command
+}
+
+fn run(folder: &Path, arguments: &[&str]) -> Output {
+    sluice(folder).args(arguments).output().unwrap()
+}
+
+/// A running server; killed when dropped, so that a failing test leaves nothing behind.
+struct Server {
+    child: Child,
+    base: String,
+}
+
+impl Server {
+    fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let base = line.trim().strip_prefix("listening on ").map(str::to_owned);
+        let mut server = Self { child, base: String::new() };
+        match base {
+            Some(base) => server.base = base,
+            None => {
+                let _ = server.child.kill();
+                panic!("it did not start: {line}{}", server.logs());
+            }
+        }
+        server
+    }
+
+    fn signal(&self, name: &str) {
+        let status =
+            Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// All that it logged. For after its end.
+    fn logs(&mut self) -> String {
+        let mut logs = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut logs).unwrap();
+        logs
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn check_reports_every_fault_with_its_key_and_line_and_exits_with_2() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("sluice.toml");
+    std::fs::write(
+        &file,
+        "[server]\nlisten = [\"nowhere\"]\n[cache]\nlisting_tll = \"30m\"\nlinks = \"many\"\n[[mount]]\npath = \"x\"\ndriver = \"floppy\"\n",
+    )
+    .unwrap();
+    let output = run(folder.path(), &["check"]);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    for part in [
+        "sluice.toml:2: server.listen",
+        "sluice.toml:4: cache.listing_tll: unknown key, did you mean `listing_ttl`?",
+        "sluice.toml:5: cache.links",
+        "sluice.toml:7: mount.path",
+        "sluice.toml:8: mount.driver",
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    assert_eq!(run(folder.path(), &["serve"]).status.code(), Some(2));
+    assert_eq!(run(folder.path(), &["check", "--config", "absent.toml"]).status.code(), Some(2));
+    assert_eq!(run(folder.path(), &["fly"]).status.code(), Some(2));
+
+    std::fs::write(&file, "[cache]\nblock_disk = \"1GiB\"\n[[mount]]\npath = \"/\"\ndriver = \"local\"\n[mount.options]\nroot = \"/\"\n").unwrap();
+    let output = run(folder.path(), &["check"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.contains("sluice.toml:2: cache.block_disk: not yet in effect"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn serving_a_folder_needs_no_configuration_and_stops_cleanly() {
+    let folder = TempDir::new().unwrap();
+    std::fs::write(folder.path().join("film.mp4"), Sample::Mp4.bytes()).unwrap();
+    let mut command = sluice(folder.path());
+    command.args(["serve", ".", "--listen", "127.0.0.1:0"]).env("SLUICE__SERVER__ADMIN_LISTEN", "");
+    let mut server = Server::start(command);
+    let film = client().get(format!("{}/d/film.mp4", server.base)).send().await.unwrap();
+    assert_eq!(film.bytes().await.unwrap(), Sample::Mp4.bytes());
+    server.signal("TERM");
+    assert_eq!(server.child.wait().unwrap().code(), Some(0));
+    let left: Vec<_> =
+        std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["film.mp4"], "a start with a folder leaves nothing behind");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotated_token_survives_a_kill_right_after_the_refresh() {
+    let sim = Sim::builder().file("/a.mkv", Content::Virtual { len: 1000, seed: 1 }).start().await.unwrap();
+    let folder = TempDir::new().unwrap();
+    std::fs::write(folder.path().join("sluice.toml"), configuration(&sim, &Setup::default())).unwrap();
+    for round in 1..=5 {
+        let mut command = sluice(folder.path());
+        command.arg("serve");
+        let server = Server::start(command);
+        let url = format!("{}/d/ali/a.mkv", server.base);
+        if round > 1 {
+            sim.expire_access_tokens();
+        }
+        // The call that finds the token expired, and the one that carries the new one; at the first start the login comes
+        // before both.
+        let calls = sim.counts().get_by_path + if round > 1 { 2 } else { 1 };
+        let asking = client().head(&url).send();
+        // Killed at the moment at which the drive has rotated the token and the product may use it: when the call that
+        // carries the new one arrives.
+        let seen = async {
+            while sim.counts().refreshes < round || sim.counts().get_by_path < calls {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            answer = asking => assert_eq!(answer.unwrap().status(), 200, "round {round}"),
+            () = seen => {}
+        }
+        server.signal("KILL");
+        drop(server);
+        assert_eq!(
+            sim.counts().refreshes,
+            round,
+            "each round refreshes once, with the token of the round before"
+        );
+    }
+    let mut command = sluice(folder.path());
+    command.arg("serve");
+    let server = Server::start(command);
+    let reply = client().head(format!("{}/d/ali/a.mkv", server.base)).send().await.unwrap();
+    assert_eq!(reply.status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_reaches_a_log_an_answer_or_an_error() {
+    let sim = Sim::builder().file("/films/a.mp4", Content::Sample(Sample::Mp4)).start().await.unwrap();
+    let folder = TempDir::new().unwrap();
+    let first_token = sim.refresh_token();
+    let setup = Setup { closed: true, ..Setup::default() };
+    std::fs::write(folder.path().join("sluice.toml"), configuration(&sim, &setup)).unwrap();
+    let mut command = sluice(folder.path());
+    command.arg("serve").env("SLUICE_LOG", "trace");
+    let mut server = Server::start(command);
+    let http = client();
+    let ask = |path: &str| http.get(format!("{}{path}", server.base)).header("user-agent", FFMPEG);
+    let mut bodies = String::new();
+    let link = run(folder.path(), &["link", "/ali/films/a.mp4"]);
+    let link = String::from_utf8(link.stdout).unwrap();
+    let sign = link.trim().split("?sign=").nth(1).unwrap().to_owned();
+    let mut locations = Vec::new();
+    for path in [
+        format!("/d/ali/films/a.mp4?sign={sign}"),
+        format!("/d/ali/films/a.mp4?sign={sign}&via=proxy"),
+        format!("/hls/ali/films/a.mp4/master.m3u8?sign={sign}"),
+        format!("/hls/ali/films/a.mp4/ld/0.ts?sign={sign}&via=proxy"),
+        format!("/d/ali/absent?sign={sign}"),
+    ] {
+        let reply = ask(&path).send().await.unwrap();
+        locations
+            .extend(reply.headers().get("location").map(|location| location.to_str().unwrap().to_owned()));
+        bodies += &String::from_utf8_lossy(&reply.bytes().await.unwrap());
+    }
+    sim.expire_access_tokens();
+    sim.fault(drive_sim::Endpoint::AccessToken, drive_sim::Fault::BadGateway, 1);
+    bodies += &ask("/d/ali/b")
+        .header("authorization", "Bearer test-token")
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    bodies += &ask("/d/ali/c")
+        .header("authorization", "Bearer test-token")
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    sim.fault(drive_sim::Endpoint::Content, drive_sim::Fault::DropConnection, 1000);
+    sim.clear_faults();
+    server.signal("TERM");
+    server.child.wait().unwrap();
+    let logs = server.logs();
+    assert!(logs.contains("answered"), "there is a log to look at");
+    let signature =
+        locations[0].split("x-oss-signature=").nth(1).unwrap().split('&').next().unwrap().to_owned();
+    for secret in [
+        &*first_token,
+        &*sim.refresh_token(),
+        &*sim.client_secret(),
+        &sign,
+        "test-token",
+        &signature,
+        "x-oss-signature",
+    ] {
+        assert!(!logs.contains(secret), "{secret} in the logs");
+        if secret != sign {
+            assert!(!bodies.contains(secret), "{secret} in an answer");
+        }
+    }
+}
+
+#[test]
+fn link_prints_an_address_that_opens_the_film() {
+    let folder = TempDir::new().unwrap();
+    let text = "[server]\npublic_url = \"https://films.example.org/sluice/\"\n[access]\napi_token = \"test-token\"\n\
+                [[mount]]\npath = \"/ali\"\ndriver = \"local\"\n[mount.options]\nroot = \".\"\n";
+    std::fs::write(folder.path().join("sluice.toml"), text).unwrap();
+    let print = |arguments: &[&str]| {
+        let output = run(folder.path(), arguments);
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let sign = "_TXYEaQMHu0i6lxTvE8Yr1Tyt1OnZjz6rL4v2ABOHXo%3D%3A0";
+    assert_eq!(
+        print(&["link", "/ali/Movies/a b.mkv"]),
+        format!("https://films.example.org/sluice/d/ali/Movies/a%20b.mkv?sign={sign}\n")
+    );
+    assert_eq!(
+        print(&["link", "/ali/Movies/a b.mkv", "--hls"]),
+        format!("https://films.example.org/sluice/hls/ali/Movies/a%20b.mkv/master.m3u8?sign={sign}\n")
+    );
+    let ending = print(&["link", "/ali/a.mkv", "--expires", "7d"]);
+    let until: u64 = ending.trim().rsplit("%3A").next().unwrap().parse().unwrap();
+    let wall = Clock::new().wall().as_secs();
+    assert!((wall + 7 * 86_400 - 60..=wall + 7 * 86_400).contains(&until), "{ending}");
+    assert_eq!(run(folder.path(), &["link", "/a/../b"]).status.code(), Some(2));
+}

@@ -1,0 +1,237 @@
+//! A drive and the product in front of it, both on loopback, and a client that looks at the answers.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use drive_sim::{Builder, Rates, Settings, Sim};
+use sluice::app::{App, Listeners};
+use sluice::clock::Clock;
+use sluice::config::Config;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// The User-Agent of a client that comes back for every seek, so that `auto` redirects it.
+pub(crate) const FFMPEG: &str = "Lavf/59.27.100";
+/// The User-Agent of a client that keeps the address of a redirect, so that `auto` gives it the bytes.
+pub(crate) const KODI: &str = "Kodi/20.1 (X11; Linux x86_64)";
+
+/// A simulated drive with the product in front of it.
+pub(crate) struct Rig {
+    pub(crate) sim: Sim,
+    pub(crate) site: Site,
+}
+
+/// The product, listening.
+pub(crate) struct Site {
+    pub(crate) base: String,
+    pub(crate) clock: Clock,
+    client: reqwest::Client,
+    /// Kept as long as the product runs.
+    _state: TempDir,
+    stop: CancellationToken,
+}
+
+/// What a client was answered.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: http::HeaderMap,
+    pub(crate) body: Vec<u8>,
+}
+
+/// A request that is being put together.
+pub(crate) struct Ask<'a> {
+    site: &'a Site,
+    request: reqwest::RequestBuilder,
+}
+
+/// What a test changes of the usual set-up.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Setup {
+    /// Lines of `[mount.options]`.
+    pub(crate) options: String,
+    /// Lines of `[[mount]]`.
+    pub(crate) mount: String,
+    /// Other tables.
+    pub(crate) rest: String,
+    /// Whether guests may not play.
+    pub(crate) closed: bool,
+}
+
+// === impl Rig ===
+
+impl Rig {
+    /// A drive with these files behind the product, with the drive's limits on.
+    pub(crate) async fn start(files: impl FnOnce(Builder) -> Builder) -> Self {
+        Self::with(Setup::default(), files).await
+    }
+
+    /// The same with another set-up.
+    pub(crate) async fn with(setup: Setup, files: impl FnOnce(Builder) -> Builder) -> Self {
+        let sim = files(Sim::builder()).start().await.unwrap();
+        let site = Site::start(&configuration(&sim, &setup), TempDir::new().unwrap()).await;
+        Self { sim, site }
+    }
+
+    /// Lets time pass, for the drive and for us.
+    pub(crate) fn pass(&self, time: Duration) {
+        self.sim.advance(time);
+        self.site.clock.advance(time);
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Ask<'_> {
+        self.site.get(path)
+    }
+}
+
+/// Switches the drive's rate limits off, for tests that are about something else and ask much.
+pub(crate) fn unlimited(settings: &mut Settings) {
+    settings.rates = Rates::OFF;
+}
+
+/// Options that switch ours off.
+pub(crate) const UNPACED: &str = "rate_list = 100000\nrate_link = 100000\nrate_other = 100000\n";
+
+/// The configuration of a drive mounted at `/ali`.
+pub(crate) fn configuration(sim: &Sim, setup: &Setup) -> String {
+    let mut text = String::from("[server]\nlisten = [\"127.0.0.1:0\"]\nadmin_listen = \"\"\n");
+    write!(text, "[access]\nguest = {}\napi_token = \"test-token\"\n", !setup.closed).unwrap();
+    writeln!(text, "{}", setup.rest).unwrap();
+    write!(
+        text,
+        "[[mount]]\npath = \"/ali\"\ndriver = \"aliyundrive_open\"\n{}\n[mount.options]\n",
+        setup.mount
+    )
+    .unwrap();
+    writeln!(text, "api_base = \"{}\"", sim.api_base()).unwrap();
+    if !setup.options.contains("drive_type") {
+        // The simulator's tree lies in the resource drive.
+        writeln!(text, "drive_type = \"resource\"").unwrap();
+    }
+    if !setup.options.contains("token_server") {
+        writeln!(text, "refresh_token = \"{}\"", sim.refresh_token()).unwrap();
+        writeln!(text, "client_id = \"{}\"\nclient_secret = \"{}\"", sim.client_id(), sim.client_secret())
+            .unwrap();
+    }
+    text + &setup.options
+}
+
+// === impl Site ===
+
+impl Site {
+    /// Starts the product with this configuration; its state lies in `state`.
+    pub(crate) async fn start(configuration: &str, state: TempDir) -> Self {
+        let environment = [("SLUICE__SERVER__STATE_DIR".to_owned(), state.path().display().to_string())];
+        let config = Config::parse(configuration, "test.toml", environment.into_iter()).unwrap();
+        let clock = Clock::new();
+        let app = App::build(&config, clock.clone()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let stop = CancellationToken::new();
+        app.prepare(Duration::from_secs(2)).await;
+        let run = app.run(Listeners { public: vec![listener], admin: None }, stop.clone());
+        #[expect(clippy::disallowed_methods, reason = "it ends with the test")]
+        tokio::spawn(run);
+        Self { base, clock, client: client(), _state: state, stop }
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Ask<'_> {
+        Ask { site: self, request: self.client.get(format!("{}{path}", self.base)) }.agent(KODI)
+    }
+
+    pub(crate) fn ask(&self, method: &str, path: &str) -> Ask<'_> {
+        let method = http::Method::from_bytes(method.as_bytes()).unwrap();
+        Ask { site: self, request: self.client.request(method, format!("{}{path}", self.base)) }.agent(KODI)
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+// === impl Ask ===
+
+impl Ask<'_> {
+    pub(crate) fn header(self, name: &str, value: &str) -> Self {
+        Self { request: self.request.header(name, value), ..self }
+    }
+
+    pub(crate) fn agent(self, user_agent: &'static str) -> Self {
+        // A header set twice is sent twice, so the client's own default gives way.
+        let mut headers = http::HeaderMap::new();
+        headers.insert("user-agent", http::HeaderValue::from_static(user_agent));
+        Self { request: self.request.headers(headers), ..self }
+    }
+
+    pub(crate) fn range(self, range: &str) -> Self {
+        self.header("range", range)
+    }
+
+    /// The whole answer; a body that is cut fails.
+    pub(crate) async fn send(self) -> Reply {
+        self.try_send().await.unwrap()
+    }
+
+    /// The whole answer, or how the connection failed.
+    pub(crate) async fn try_send(self) -> reqwest::Result<Reply> {
+        let _ = self.site;
+        let response = self.request.send().await?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        Ok(Reply { status, headers, body: response.bytes().await?.to_vec() })
+    }
+
+    /// The answer, its body unread.
+    pub(crate) async fn open(self) -> reqwest::Response {
+        self.request.send().await.unwrap()
+    }
+}
+
+// === impl Reply ===
+
+impl Reply {
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+}
+
+/// A client that follows nothing by itself.
+#[expect(clippy::disallowed_methods, reason = "a client of the product, not of a drive")]
+pub(crate) fn client() -> reqwest::Client {
+    reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().unwrap()
+}
+
+/// Gets an address that a redirect led to, as a player would.
+pub(crate) async fn follow(location: &str, range: Option<&str>) -> Reply {
+    let mut request = client().get(location);
+    if let Some(range) = range {
+        request = request.header("range", range);
+    }
+    let response = request.send().await.unwrap();
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    Reply { status, headers, body: response.bytes().await.unwrap().to_vec() }
+}
+
+/// SHA-256 in hexadecimal.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    use sha2::Digest;
+    data_encoding::HEXLOWER.encode(&sha2::Sha256::digest(bytes))
+}
+
+/// Whether a program is installed; says so when a test does without.
+pub(crate) fn installed(program: &str) -> bool {
+    let found = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
+        .any(|folder| folder.join(program).is_file());
+    if !found {
+        assert!(std::env::var_os("CI").is_none(), "{program} must be installed where CI is set");
+        let note = format!("SKIPPED: {program} is not installed\n");
+        std::io::Write::write_all(&mut std::io::stderr(), note.as_bytes()).unwrap();
+    }
+    found
+}
