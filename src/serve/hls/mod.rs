@@ -232,8 +232,7 @@ impl Origin for SegmentOrigin {
 
     async fn obtain(&self, failed: Option<Self::Lease>) -> Result<(Source, Self::Lease)> {
         let lease = self.site.media_playlist(&self.path, &self.variant, Spare::OwnUse, failed).await?;
-        let link =
-            Link { url: lease.segment(self.index)?.clone(), headers: HeaderMap::new(), life: lease.life };
+        let link = Link { url: lease.segment(self.index)?, headers: HeaderMap::new(), life: lease.life };
         Ok((Source::Link(link), lease))
     }
 }
@@ -241,7 +240,7 @@ impl Origin for SegmentOrigin {
 // === impl PlaylistLease ===
 
 impl PlaylistLease {
-    fn segment(&self, index: usize) -> Result<&SignedUrl> {
+    fn segment(&self, index: usize) -> Result<SignedUrl> {
         self.playlist.segment(index).ok_or_else(|| {
             Error::new(ErrorKind::NotFound, "find a segment")
                 .saying("the film has no such segment")

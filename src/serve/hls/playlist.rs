@@ -2,20 +2,31 @@
 //! Pure, and what it does not know passes through byte for byte.
 
 use std::fmt::Write as _;
+use std::ops::Range;
 use std::time::Duration;
 
-use url::Url;
+use url::{Origin, Url};
 
 use crate::driver::Preview;
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::SignedUrl;
 
 /// A drive's media playlist, taken apart where its addresses are.
-#[derive(Debug)]
 pub struct MediaPlaylist {
+    base: Base,
+    /// In order: where the line of each segment lies in `text`.
+    segments: Vec<Range<usize>>,
     text: String,
-    /// In order: where the line of each segment lies in `text`, and the address it stands for.
-    segments: Vec<(std::ops::Range<usize>, SignedUrl)>,
+}
+
+/// Where a playlist was found, cut up for what its lines are relative to.
+struct Base {
+    /// Scheme, host and port.
+    origin: Origin,
+    /// The address up to the path: `https://host:port`.
+    site: String,
+    /// The address up to the last `/` of the path.
+    folder: String,
 }
 
 // === impl MediaPlaylist ===
@@ -35,7 +46,7 @@ impl MediaPlaylist {
         if !text.trim_start_matches('\u{feff}').starts_with("#EXTM3U") {
             return Err(refuse("no #EXTM3U at its head"));
         }
-        let base = Url::parse(base.expose()).map_err(|_| refuse("its own address"))?;
+        let base = Base::new(base).ok_or_else(|| refuse("its own address"))?;
         let mut segments = Vec::new();
         let mut at = 0;
         for whole in text.split_inclusive('\n') {
@@ -57,19 +68,22 @@ impl MediaPlaylist {
             if segments.len() == MOST_SEGMENTS {
                 return Err(refuse("too many segments"));
             }
-            segments.push((range, resolved(line, &base).ok_or_else(|| refuse("a segment elsewhere"))?));
+            if !base.owns(line) {
+                return Err(refuse("a segment elsewhere"));
+            }
+            segments.push(range);
         }
         if segments.is_empty() {
             return Err(refuse("no segment"));
         }
-        Ok(Self { text, segments })
+        Ok(Self { base, segments, text })
     }
 
     /// The playlist with our address for every segment: its number, `.ts` and `query`. All else stays as it is.
     pub fn rewritten(&self, query: &str) -> String {
         let mut out = String::with_capacity(self.text.len());
         let mut at = 0;
-        for (number, (range, _)) in self.segments.iter().enumerate() {
+        for (number, range) in self.segments.iter().enumerate() {
             out.push_str(&self.text[at..range.start]);
             // Writing to a string cannot fail.
             let _ = write!(out, "{number}.ts{query}");
@@ -80,9 +94,61 @@ impl MediaPlaylist {
     }
 
     /// The drive's address of a segment.
-    pub fn segment(&self, index: usize) -> Option<&SignedUrl> {
-        self.segments.get(index).map(|(_, url)| url)
+    pub fn segment(&self, index: usize) -> Option<SignedUrl> {
+        self.segments.get(index).map(|range| self.base.join(&self.text[range.clone()]))
     }
+}
+
+impl std::fmt::Debug for MediaPlaylist {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The lines are credentials.
+        write!(f, "MediaPlaylist({} segments)", self.segments.len())
+    }
+}
+
+// === impl Base ===
+
+impl Base {
+    fn new(address: &SignedUrl) -> Option<Self> {
+        let origin = Url::parse(address.expose()).ok()?.origin();
+        let plain = address.expose().split(['?', '#']).next()?;
+        let host = plain.find("://")? + 3;
+        let site = plain[host..].find('/').map_or(plain.len(), |at| host + at);
+        let folder = plain[site..].rfind('/').map_or(plain, |at| &plain[..=site + at]);
+        Some(Self { origin, site: plain[..site].to_owned(), folder: folder.to_owned() })
+    }
+
+    /// Whether a line leads to the playlist's own scheme, host and port, and can stand in a header as it is.
+    fn owns(&self, line: &str) -> bool {
+        let plain = line.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+        let is_relative = !line.starts_with("//") && !has_scheme(line);
+        plain
+            && (is_relative
+                || Url::parse(self.join(line).expose()).is_ok_and(|url| url.origin() == self.origin))
+    }
+
+    /// The address of a line, put together as text: an address that went through a parser comes out written
+    /// differently, and its signature may no longer hold.
+    fn join(&self, line: &str) -> SignedUrl {
+        SignedUrl::new(if has_scheme(line) {
+            line.to_owned()
+        } else if line.starts_with("//") {
+            let scheme = self.site.split("//").next().unwrap_or_default();
+            format!("{scheme}{line}")
+        } else if line.starts_with('/') {
+            format!("{}{line}", self.site)
+        } else {
+            format!("{}{line}", self.folder)
+        })
+    }
+}
+
+/// Whether an address begins with a scheme (RFC 3986 §3.1).
+fn has_scheme(line: &str) -> bool {
+    line.split_once(':').is_some_and(|(scheme, _)| {
+        scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+            && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+    })
 }
 
 /// The multivariant playlist of what can be played, addresses relative to itself. Nothing where nothing can.
@@ -119,12 +185,6 @@ pub fn subtitles(language: &str, duration: Duration, query: &str) -> String {
          #EXTINF:{seconds:.3},\n../{language}.vtt{query}\n#EXT-X-ENDLIST\n",
         seconds.ceil(),
     )
-}
-
-/// Where a segment's line leads; only the playlist's own scheme, host and port are believed.
-fn resolved(line: &str, base: &Url) -> Option<SignedUrl> {
-    let url = base.join(line.trim()).ok()?;
-    (url.origin() == base.origin()).then(|| SignedUrl::new(url.as_str()))
 }
 
 /// How a language is called in a player's menu.
@@ -182,6 +242,23 @@ mod tests {
     }
 
     #[test]
+    fn a_segments_address_is_put_together_to_the_letter() {
+        for (line, address) in [
+            ("a'b.ts?sig=%2b'", "https://host.aliyuncs.com/lt/A/LD/a'b.ts?sig=%2b'"),
+            ("/x/a.ts", "https://host.aliyuncs.com/x/a.ts"),
+            ("//host.aliyuncs.com/a.ts", "https://host.aliyuncs.com/a.ts"),
+            ("https://host.aliyuncs.com:443/a.ts?x=:", "https://host.aliyuncs.com:443/a.ts?x=:"),
+            (
+                "a.ts?x=http://elsewhere.example/",
+                "https://host.aliyuncs.com/lt/A/LD/a.ts?x=http://elsewhere.example/",
+            ),
+        ] {
+            let playlist = MediaPlaylist::parse(format!("#EXTM3U\n{line}\n"), &base()).unwrap();
+            assert_eq!(playlist.segment(0).unwrap().expose(), address);
+        }
+    }
+
+    #[test]
     fn what_is_not_a_media_playlist_of_one_host_is_refused() {
         for text in [
             "",
@@ -192,6 +269,10 @@ mod tests {
             "#EXTM3U\nhttps://elsewhere.example/0.ts\n",
             "#EXTM3U\n//elsewhere.example/0.ts\n",
             "#EXTM3U\nfile:///etc/passwd\n",
+            "#EXTM3U\nhttp://host.aliyuncs.com/other-scheme.ts\n",
+            "#EXTM3U\n\\\\elsewhere.example\\0.ts\n",
+            "#EXTM3U\na b.ts\n",
+            "#EXTM3U\ndata:video/mp2t,x\n",
         ] {
             assert!(MediaPlaylist::parse(text.to_owned(), &base()).is_err(), "{text}");
         }
