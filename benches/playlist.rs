@@ -66,7 +66,13 @@ fn decisions(c: &mut Criterion) {
     (entry.kind, entry.len) = (EntryKind::File, 40 << 30);
     let range = RangeSpec::parse("bytes=1000000-");
     let wish = Wish { mode: Mode::Auto, via: None, client: Client::Kodi, https: false, segment: false };
-    let offer = Offer::Link { https: true, needs_headers: false, left: Duration::from_secs(900), film: None };
+    let offer = Offer::Link {
+        https: true,
+        needs_headers: false,
+        fresh: true,
+        left: Duration::from_secs(900),
+        film: None,
+    };
     c.bench_function("plan/reply_and_decide", |b| {
         b.iter(|| {
             let reply = reply(&Method::GET, black_box(&HeaderMap::new()), range, &entry);

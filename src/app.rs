@@ -15,8 +15,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::http::client;
 use crate::layer::authenticate::{AuthenticateLayer, Classify, Gate};
 use crate::layer::cors::{CorsLayer, IsMedia};
-use crate::layer::deadline::DeadlineLayer;
+use crate::layer::deadline::{DeadlineLayer, Patience};
 use crate::layer::in_flight::InFlightLayer;
+use crate::layer::metrics::Metrics;
 use crate::layer::rescue::RescueLayer;
 use crate::layer::trace::TraceLayer;
 use crate::mount::{Mount, MountId, MountTable};
@@ -91,7 +92,7 @@ impl App {
             BoxResolve::new(resolver),
             engine,
             config.proxy.hold,
-            config.cache.links,
+            PLAYLISTS_KIB,
             clock.clone(),
             &tasks,
         );
@@ -101,10 +102,17 @@ impl App {
         let prefix = addresses.prefix().to_owned();
         let classify: Classify = Arc::new(move |request| target::requirement(request, &prefix));
         let gate = Gate::new(access, token, signer, classify, clock);
-        let process = u32::from_be_bytes(random()?);
+        let metrics = Arc::new(Metrics::new());
+        let trace = TraceLayer::new(u32::from_be_bytes(random()?), Arc::clone(&metrics));
+        let hold = config.proxy.hold;
+        let prefix = addresses.prefix().to_owned();
+        let patience: Patience = Arc::new(move |request| {
+            // The steps inside refuse by themselves after `hold`, with the better answer.
+            hold + if target::is_media(request, &prefix) { GRACE } else { BROWSING }
+        });
         let service = ServiceBuilder::new()
             // Outermost: the span and the access line enclose everything.
-            .layer(TraceLayer::new(process))
+            .layer(trace.clone())
             // Outside rescue, so that failures can be read by pages of other origins.
             .layer(CorsLayer::new(is_media))
             // Outside everything that can fail.
@@ -113,14 +121,14 @@ impl App {
             .layer(InFlightLayer::new(MOST_REQUESTS))
             // Outside the router, which looks at paths.
             .layer(AuthenticateLayer::new(gate))
-            // Longer than any hold inside, which gives the better answer.
-            .layer(DeadlineLayer::new(config.proxy.hold + BROWSING))
+            // Innermost: it counts the work, not the refusals above.
+            .layer(DeadlineLayer::new(patience))
             .service(site);
         let admin = ServiceBuilder::new()
-            .layer(TraceLayer::new(process))
+            .layer(trace)
             .layer(RescueLayer)
-            .layer(DeadlineLayer::new(config.proxy.hold + BROWSING))
-            .service(admin::Admin::new(Arc::clone(&mounts)));
+            .layer(DeadlineLayer::new(Arc::new(move |_| hold + BROWSING)))
+            .service(admin::Admin::new(Arc::clone(&mounts), Arc::new(move || metrics.text())));
         Ok(Self {
             service: BoxHttp::new(service),
             admin: BoxHttp::new(admin),
@@ -203,6 +211,10 @@ fn random<const N: usize>() -> Result<[u8; N]> {
 const TOKEN_FILE: &str = "api_token";
 /// Requests under way, bodies included; chosen so that their sockets fit into the usual 4,096 file descriptors.
 const MOST_REQUESTS: usize = 1500;
+/// Of the drive's playlists kept; a film of two hours takes some 500. Chosen against the 128 MiB of a NAS.
+const PLAYLISTS_KIB: u64 = 16 * 1024;
 /// What a folder of 12,000 entries takes at four pages of 200 a second, and as much again.
 const BROWSING: Duration = Duration::from_secs(30);
-const LAST_FETCHES: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(1);
+/// Longer than an exchange of tokens may take, whose answer must not be lost.
+const LAST_FETCHES: Duration = Duration::from_secs(17);

@@ -7,6 +7,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
+use moka::Expiry;
 use moka::future::Cache;
 use moka::ops::compute::Op;
 use tokio::time::Instant;
@@ -53,6 +54,9 @@ pub struct LeaseCache<K, V> {
     tasks: TaskTracker,
 }
 
+/// Lets the cache drop what has ended.
+struct Ended;
+
 /// One value, fetched once per life. Clones share it.
 pub struct LeaseCell<V>(LeaseCache<(), V>);
 
@@ -70,6 +74,11 @@ impl Life {
         Self::starting(from, FOREVER)
     }
 
+    /// The whole of it.
+    pub fn total(self) -> Duration {
+        self.until.saturating_duration_since(self.from)
+    }
+
     /// What is left of it at `now`.
     pub fn left(self, now: Instant) -> Duration {
         self.until.saturating_duration_since(now)
@@ -77,7 +86,7 @@ impl Life {
 
     /// Whether enough is left at `now`.
     pub fn has(self, spare: Spare, now: Instant) -> bool {
-        let total = self.until.saturating_duration_since(self.from);
+        let total = self.total();
         let needed = match spare {
             Spare::Alive => Duration::ZERO,
             Spare::HandOut if total < HAND_OUT => total / 3,
@@ -98,8 +107,12 @@ where
 {
     /// A cache of values that weigh at most `capacity` together, whose fetches run on `tasks`.
     pub fn new(capacity: u64, tasks: TaskTracker) -> Self {
-        let values =
-            Cache::builder().max_capacity(capacity).weigher(|_, value: &Arc<V>| value.weight()).build();
+        let values = Cache::builder()
+            .max_capacity(capacity)
+            .weigher(|_, value: &Arc<V>| value.weight())
+            // Frees memory only: whether a value may be used is asked of its life, against the caller's clock.
+            .expire_after(Ended)
+            .build();
         Self { values, tasks }
     }
 
@@ -138,9 +151,9 @@ where
             .unwrap_or_else(|panic| Err(Error::new(ErrorKind::Internal, "fetch a lease").caused_by(panic)))
     }
 
-    /// Keeps a value that came with another answer.
-    pub async fn insert(&self, key: K, value: Arc<V>) {
-        self.values.insert(key, value).await;
+    /// Throws a value away, whichever it is. A fetch that is under way still brings its own.
+    pub async fn remove(&self, key: &K) {
+        self.values.invalidate(key).await;
     }
 
     /// Throws a value away, but only if it is still the one the caller has `seen`: a slow loser must not throw
@@ -167,6 +180,27 @@ impl<K, V> Clone for LeaseCache<K, V> {
 impl<K, V> std::fmt::Debug for LeaseCache<K, V> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("LeaseCache")
+    }
+}
+
+// === impl Ended ===
+
+impl<K, V: Lease> Expiry<K, Arc<V>> for Ended {
+    #[expect(clippy::disallowed_types, reason = "the cache's own clock")]
+    fn expire_after_create(&self, _: &K, value: &Arc<V>, _: std::time::Instant) -> Option<Duration> {
+        Some(value.life().total())
+    }
+
+    #[expect(clippy::disallowed_types, reason = "the cache's own clock")]
+    fn expire_after_update(
+        &self,
+        _: &K,
+        value: &Arc<V>,
+        _: std::time::Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
+        // Without this a replaced value would keep the old one's end.
+        Some(value.life().total())
     }
 }
 

@@ -15,6 +15,15 @@ pub fn create_private_dir(folder: &Path) -> std::io::Result<()> {
     builder.create(folder)
 }
 
+/// Whether files can be written to a folder, which is created if it is missing.
+///
+/// # Errors
+/// What the file system says.
+pub fn probe(folder: &Path) -> std::io::Result<()> {
+    create_private_dir(folder)?;
+    tempfile::NamedTempFile::new_in(folder).map(drop)
+}
+
 /// Writes a file so that a crash at any moment leaves the old or the new content, and that what was written
 /// is there after the return: a new file is written, synced and renamed over the old one, then the folder is
 /// synced. Readable by us alone (mode 0600, which is how `tempfile` creates).

@@ -8,7 +8,7 @@
 //!   order of the listing is meant.
 //! - `list` hides pages and may be dropped at any point.
 //! - A link is good for the life it states, by the vendor's own stamp.
-//! - Vendor codes become an [`Error`](crate::error::Error) in the driver's `error.rs` and nowhere else.
+//! - Vendor codes become an [`Error`] in the driver's `error.rs` and nowhere else.
 //! - A driver limits its own API calls; content connections are counted by `stream::broker` from [`DriverInfo`].
 //! - Opening a driver contacts nobody, so that the program starts while a drive is down.
 
@@ -89,8 +89,6 @@ pub trait Driver: Debug + Send + Sync + 'static {
 pub struct DriverInfo {
     /// The name in the configuration.
     pub name: &'static str,
-    /// What a link of this drive is tied to.
-    pub binding: Binding,
     /// Whether the drive finds a path in one call; else it is walked by listings.
     pub by_path: bool,
     /// Whether the drive makes transcoded forms of videos.
@@ -101,15 +99,6 @@ pub struct DriverInfo {
     pub believed: Option<Duration>,
     /// How many reads of content the account may have open at once; none where there is no such limit.
     pub connections: Option<NonZeroUsize>,
-}
-
-/// What the vendor ties a link to.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Binding {
-    /// To nothing: whoever has the link can use it.
-    Shared,
-    /// To the `User-Agent` that asked for it.
-    UserAgent,
 }
 
 /// A vendor's id of an entry, unique within a mount.

@@ -26,6 +26,11 @@ pub trait Watch: Send {
 
     /// Called once when the body has come to its end, whole.
     fn finished(&mut self) {}
+
+    /// Called once when the body breaks off with an error, which cuts the connection.
+    fn failed(&mut self, error: &Error) {
+        let _ = error;
+    }
 }
 
 enum Kind {
@@ -90,7 +95,7 @@ impl http_body::Body for Body {
                             guard.finished();
                         }
                     }
-                    Some(Err(_)) => {}
+                    Some(Err(error)) => guard.failed(error),
                     None => guard.finished(),
                 }
             }

@@ -33,6 +33,8 @@ fn base() -> reqwest::ClientBuilder {
     reqwest::Client::builder()
         .user_agent(USER_AGENT)
         .redirect(reqwest::redirect::Policy::none())
+        // Where we connect is for the configuration to say, not for a variable that somebody set for something else.
+        .no_proxy()
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
 }
@@ -43,8 +45,8 @@ fn build(builder: reqwest::ClientBuilder) -> Result<reqwest::Client> {
     })
 }
 
-/// Chosen: a call that takes longer would be answered too late for a player, who gives up at 8 to 10 s.
-const API_TIMEOUT: Duration = Duration::from_secs(6);
+/// Longest time for one API call. Chosen: a call that takes longer would be answered too late for a player, who gives up at 8 to 10 s.
+pub const API_TIMEOUT: Duration = Duration::from_secs(6);
 /// Chosen: a round trip round the world with two lost packets.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 

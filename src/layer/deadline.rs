@@ -1,6 +1,7 @@
 //! An end to waiting for the head of an answer. The body is not counted.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -10,22 +11,25 @@ use crate::error::{Error, ErrorKind};
 use crate::http::{Request, Response};
 
 /// Puts [`Deadline`] in front of a service.
-#[derive(Clone, Debug)]
-pub struct DeadlineLayer(Duration);
+#[derive(Clone)]
+pub struct DeadlineLayer(Patience);
+
+/// How long a request may wait for the head of its answer.
+pub type Patience = Arc<dyn Fn(&Request) -> Duration + Send + Sync>;
 
 /// Fails with `Timeout` where no head is there in time. What was being fetched for it goes on.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Deadline<S> {
     inner: S,
-    longest: Duration,
+    patience: Patience,
 }
 
 // === impl DeadlineLayer ===
 
 impl DeadlineLayer {
-    /// A layer that waits for at most `longest`.
-    pub fn new(longest: Duration) -> Self {
-        Self(longest)
+    /// A layer that waits as long as `patience` says.
+    pub fn new(patience: Patience) -> Self {
+        Self(patience)
     }
 }
 
@@ -33,7 +37,7 @@ impl<S> Layer<S> for DeadlineLayer {
     type Service = Deadline<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Deadline { inner, longest: self.0 }
+        Deadline { inner, patience: Arc::clone(&self.0) }
     }
 }
 
@@ -53,7 +57,7 @@ where
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let answer = tokio::time::timeout(self.longest, self.inner.call(request));
+        let answer = tokio::time::timeout((self.patience)(&request), self.inner.call(request));
         Box::pin(async move {
             answer.await.unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout, "answer in time")))
         })
@@ -69,7 +73,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_head_that_does_not_come_is_a_timeout() {
         let never = service_fn(|_: Request| std::future::pending::<Result<Response, Error>>());
-        let service = DeadlineLayer::new(Duration::from_secs(9)).layer(never);
+        let service = DeadlineLayer::new(Arc::new(|_| Duration::from_secs(9))).layer(never);
         let error = service.oneshot(Request::new(())).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout);
     }

@@ -44,9 +44,14 @@ where
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let answer = AssertUnwindSafe(self.0.call(request)).catch_unwind();
+        // The gate works before there is a future, so both are guarded.
+        let called = std::panic::catch_unwind(AssertUnwindSafe(|| self.0.call(request)));
         Box::pin(async move {
-            Ok(match answer.await {
+            let answer = match called {
+                Ok(answer) => AssertUnwindSafe(answer).catch_unwind().await,
+                Err(panic) => Err(panic),
+            };
+            Ok(match answer {
                 Ok(Ok(response)) => response,
                 Ok(Err(error)) => self::answer(&error),
                 Err(_) => {
@@ -119,13 +124,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_a_500() {
-        let failing = service_fn(|_: Request| async {
-            if true {
-                panic!("on purpose");
-            }
+        type Failing = std::future::Ready<Result<Response, Error>>;
+        let at_once = service_fn(|_: Request| -> Failing { panic!("on purpose") });
+        let response = RescueLayer.layer(at_once).oneshot(Request::new(())).await.unwrap();
+        assert_eq!(response.status(), 500);
+        let later = service_fn(|request: Request| async move {
+            assert!(request.uri().path().is_empty(), "on purpose");
             Err::<Response, _>(Error::new(ErrorKind::Internal, "get here"))
         });
-        let response = RescueLayer.layer(failing).oneshot(Request::new(())).await.unwrap();
+        let response = RescueLayer.layer(later).oneshot(Request::new(())).await.unwrap();
         assert_eq!(response.status(), 500);
     }
 }

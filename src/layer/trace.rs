@@ -12,19 +12,25 @@ use tokio::time::Instant;
 use tower::{Layer, Service};
 use tracing::{Instrument, Span};
 
+use crate::error::Error;
 use crate::http::body::Watch;
 use crate::http::{Body, Request, Response};
 use crate::layer::Line;
+use crate::layer::metrics::Metrics;
 
 /// Puts [`Trace`] in front of a service.
 #[derive(Clone, Debug)]
-pub struct TraceLayer(Arc<Ids>);
+pub struct TraceLayer {
+    ids: Arc<Ids>,
+    metrics: Arc<Metrics>,
+}
 
 /// Gives every request an id, and writes its access line.
 #[derive(Clone, Debug)]
 pub struct Trace<S> {
     ids: Arc<Ids>,
     inner: S,
+    metrics: Arc<Metrics>,
 }
 
 /// Ids: eight digits for the process, then a count, so that they differ between restarts without a random draw a
@@ -38,21 +44,34 @@ struct Ids {
 /// Rides in the body and writes the line when that has ended.
 struct AccessLine {
     bytes: u64,
-    finished: bool,
+    end: End,
     method: Method,
+    metrics: Arc<Metrics>,
     /// Without its query, where signatures stand.
     path: String,
     span: Span,
     started: Instant,
-    status: StatusCode,
+    /// None until there is an answer.
+    status: Option<StatusCode>,
+}
+
+/// How a body ended.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum End {
+    /// We had to cut it.
+    Failed,
+    /// Whole.
+    Finished,
+    /// The client left, or never meant to read it.
+    Unfinished,
 }
 
 // === impl TraceLayer ===
 
 impl TraceLayer {
-    /// A layer whose ids begin with `process`.
-    pub fn new(process: u32) -> Self {
-        Self(Arc::new(Ids { next: AtomicU64::new(0), process }))
+    /// A layer whose ids begin with `process`, and which counts in `metrics`.
+    pub fn new(process: u32, metrics: Arc<Metrics>) -> Self {
+        Self { ids: Arc::new(Ids { next: AtomicU64::new(0), process }), metrics }
     }
 }
 
@@ -60,7 +79,7 @@ impl<S> Layer<S> for TraceLayer {
     type Service = Trace<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Trace { ids: Arc::clone(&self.0), inner }
+        Trace { ids: Arc::clone(&self.ids), inner, metrics: Arc::clone(&self.metrics) }
     }
 }
 
@@ -82,10 +101,21 @@ where
     fn call(&mut self, request: Request) -> Self::Future {
         let id = format!("{:08x}-{:x}", self.ids.process, self.ids.next.fetch_add(1, Ordering::Relaxed));
         let span = tracing::info_span!("request", id = %id);
-        let (method, path, started) =
-            (request.method().clone(), request.uri().path().to_owned(), Instant::now());
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let metrics = Arc::clone(&self.metrics);
+        metrics.began();
+        // Made before the answer, so that it is written even where the client leaves before there is one.
+        let mut line = AccessLine {
+            bytes: 0,
+            end: End::Unfinished,
+            method,
+            metrics,
+            path,
+            span: span.clone(),
+            started: Instant::now(),
+            status: None,
+        };
         let answer = span.in_scope(|| self.inner.call(request));
-        let inside = span.clone();
         let answer = async move {
             let mut response = answer.await?;
             if let Some(line) = response.extensions_mut().remove::<Line>() {
@@ -96,11 +126,10 @@ where
             if let Ok(id) = HeaderValue::from_str(&id) {
                 response.headers_mut().insert(REQUEST_ID, id);
             }
-            let status = response.status();
-            let line = AccessLine { bytes: 0, finished: false, method, path, span, started, status };
+            line.status = Some(response.status());
             Ok(response.map(|body| body.watched(line)))
         };
-        Box::pin(answer.instrument(inside))
+        Box::pin(answer.instrument(span))
     }
 }
 
@@ -112,19 +141,30 @@ impl Watch for AccessLine {
     }
 
     fn finished(&mut self) {
-        self.finished = true;
+        self.end = End::Finished;
+    }
+
+    fn failed(&mut self, error: &Error) {
+        self.end = End::Failed;
+        let _inside = self.span.enter();
+        tracing::warn!(%error, sent_bytes = self.bytes, "the body is cut");
     }
 }
 
 impl Drop for AccessLine {
     fn drop(&mut self) {
         let _inside = self.span.enter();
-        // A body that nobody read, of a HEAD or an empty answer, is whole too.
-        let is_cut = !self.finished && self.bytes > 0;
+        // A body of which nothing was read belongs to a HEAD or to an answer without one.
+        let is_cut = self.end == End::Failed || (self.end == End::Unfinished && self.bytes > 0);
+        if let Some(status) = self.status {
+            self.metrics.ended(status, self.bytes, is_cut);
+        } else {
+            self.metrics.abandoned();
+        }
         tracing::info!(
             method = %self.method,
             path = %self.path.escape_debug(),
-            status = self.status.as_u16(),
+            status = self.status.map(|status| status.as_u16()),
             sent_bytes = self.bytes,
             is_cut,
             duration_ms = self.started.elapsed().as_millis() as u64,

@@ -91,6 +91,14 @@ impl Entries {
         })
     }
 
+    /// Throws away what is known of `path` and of the folder that lists it.
+    pub(super) async fn forget(&self, mount: &Arc<Mount>, path: &VirtualPath) {
+        self.found.remove(&(mount.id, path.clone())).await;
+        if let Some(parent) = path.parent() {
+            self.listings.remove(&(mount.id, parent)).await;
+        }
+    }
+
     async fn fetch(&self, mount: &Arc<Mount>, parent: VirtualPath, path: &VirtualPath) -> Result<Found> {
         let name = path.name().unwrap_or_default();
         let now = self.clock.now();

@@ -133,7 +133,12 @@ impl Resolver {
         };
         let mount = Arc::clone(mount);
         if let Want::Children = request.want {
-            let listing = self.entries.children(&mount, &rest).await?;
+            let listing = match self.entries.children(&mount, &rest).await {
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    return self.above_the_mounts(&request).map_err(|_| error.with("path", &request.path));
+                }
+                listing => listing?,
+            };
             let listing = self.with_mounts_below(&request.path, listing);
             return Ok(Resolved {
                 entry: Arc::clone(&listing.folder),
@@ -149,26 +154,39 @@ impl Resolver {
             },
             entry => entry?,
         };
+        match self.grant(&mount, &entry, &request).await {
+            // The id is gone: the file was replaced, or is no more. What is known of the path is looked at again, once.
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.entries.forget(&mount, &rest).await;
+                let entry = self.entries.find(&mount, &rest).await?;
+                let grant = self.grant(&mount, &entry, &request).await?;
+                Ok(Resolved { mount: Some(mount), entry, grant })
+            }
+            grant => Ok(Resolved { grant: grant?, mount: Some(mount), entry }),
+        }
+    }
+
+    /// What is wanted beside the entry.
+    async fn grant(&self, mount: &Arc<Mount>, entry: &Arc<Entry>, request: &ResolveRequest) -> Result<Grant> {
         let key = (mount.id, entry.id.clone());
         let now = self.clock.now();
-        let grant = match request.want {
+        let (mount, entry) = (Arc::clone(mount), Arc::clone(entry));
+        Ok(match &request.want {
             Want::Children | Want::Entry => Grant::None,
             _ if entry.is_folder() => {
                 return Err(Error::new(ErrorKind::NotAFile, "open a file").with("path", &request.path));
             }
             Want::Preview { failed } => {
                 if let Some(failed) = failed {
-                    self.previews.discard(&key, &failed).await;
+                    self.previews.discard(&key, failed).await;
                 }
-                let (mount, entry) = (Arc::clone(&mount), Arc::clone(&entry));
                 let fetch = async move { mount.driver.preview(&entry).await };
                 Grant::Preview(self.previews.get_or_fetch(key, Spare::OwnUse, now, fetch).await?)
             }
             Want::Source { spare, failed } => {
                 if let Some(failed) = failed {
-                    self.sources.discard(&key, &failed).await;
+                    self.sources.discard(&key, failed).await;
                 }
-                let (mount, entry) = (Arc::clone(&mount), Arc::clone(&entry));
                 let fetch = async move {
                     let source = mount.driver.source(&entry).await?;
                     let life = match &source {
@@ -177,10 +195,9 @@ impl Resolver {
                     };
                     Ok(SourceLease { source, life })
                 };
-                Grant::Source(self.sources.get_or_fetch(key, spare, now, fetch).await?)
+                Grant::Source(self.sources.get_or_fetch(key, *spare, now, fetch).await?)
             }
-        };
-        Ok(Resolved { mount: Some(mount), entry, grant })
+        })
     }
 
     /// The folders that lead to the mounts exist in no drive.

@@ -14,15 +14,21 @@ use crate::http::{Body, Request, Response};
 use crate::mount::MountTable;
 
 /// The service of the admin listener.
-#[derive(Clone, Debug)]
-pub struct Admin(Arc<MountTable>);
+#[derive(Clone)]
+pub struct Admin {
+    metrics: MetricsText,
+    mounts: Arc<MountTable>,
+}
+
+/// Gives the text that Prometheus reads.
+pub type MetricsText = Arc<dyn Fn() -> Result<String> + Send + Sync>;
 
 // === impl Admin ===
 
 impl Admin {
-    /// Answers for these mounts.
-    pub fn new(mounts: Arc<MountTable>) -> Self {
-        Self(mounts)
+    /// Answers for these mounts; `metrics` gives what was counted.
+    pub fn new(mounts: Arc<MountTable>, metrics: MetricsText) -> Self {
+        Self { metrics, mounts }
     }
 
     async fn answer(self, request: Request) -> Result<Response> {
@@ -34,6 +40,11 @@ impl Admin {
         }
         match request.uri().path() {
             "/healthz" => Ok(text(StatusCode::OK, "alive\n".to_owned())),
+            "/metrics" => {
+                let mut response = text(StatusCode::OK, (self.metrics)()?);
+                response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(OPEN_METRICS));
+                Ok(response)
+            }
             "/readyz" => Ok(self.ready().await),
             _ => {
                 Err(Error::new(ErrorKind::NotFound, "find a route")
@@ -44,7 +55,7 @@ impl Admin {
 
     /// One line a mount: 200 when every one can serve, else 503.
     async fn ready(&self) -> Response {
-        let checks = self.0.iter().map(|mount| async move { (mount, mount.driver.prepare().await) });
+        let checks = self.mounts.iter().map(|mount| async move { (mount, mount.driver.prepare().await) });
         let mut lines = String::new();
         let mut status = StatusCode::OK;
         for (mount, result) in futures_util::future::join_all(checks).await {
@@ -84,3 +95,5 @@ fn text(status: StatusCode, text: String) -> Response {
     *response.body_mut() = Body::full(text);
     response
 }
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

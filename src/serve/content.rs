@@ -33,7 +33,8 @@ impl Site {
         })?;
         let entry = found.entry;
         let reply = reply(request.method(), request.headers(), target.range, &entry);
-        let bytes = Delivery { way: Way::Bytes, reason: None };
+        let is_asked = matches!(mount.policy.delivery, Mode::Auto | Mode::Proxy);
+        let bytes = Delivery { way: Way::Bytes, reason: (!is_asked).then_some("metadata") };
         if request.method() == Method::HEAD || !matches!(reply, Reply::Whole | Reply::Part(_)) {
             // Metadata answers these; a player's HEAD must cost no link.
             return self.bytes(&mount, target, &entry, reply, Method::HEAD, bytes).await;
@@ -66,10 +67,12 @@ impl Site {
         let spare = if keeps { Spare::OwnUse } else { Spare::HandOut };
         let lease = self.find(&target.path, Want::Source { spare, failed: None }).await?.into_source()?;
         let Source::Link(link) = &lease.source else { return Ok((Offer::Nothing, None)) };
+        let now = self.clock.now();
         let offer = Offer::Link {
             https: link.url.scheme().eq_ignore_ascii_case("https"),
             needs_headers: !link.headers.is_empty(),
-            left: lease.life().left(self.clock.now()),
+            fresh: lease.life().has(Spare::HandOut, now),
+            left: lease.life().left(now),
             film: entry.duration,
         };
         Ok((offer, Some(link.url.clone())))

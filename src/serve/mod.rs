@@ -53,17 +53,24 @@ pub struct Site {
 // === impl Site ===
 
 impl Site {
-    /// A site over a resolver and an engine; `playlists` many of a drive's playlists are kept.
+    /// A site over a resolver and an engine; `playlists_kib` of a drive's playlists are kept.
     pub fn new(
         addresses: Arc<Addresses>,
         resolve: BoxResolve,
         engine: Engine,
         hold: Duration,
-        playlists: u64,
+        playlists_kib: u64,
         clock: Clock,
         tasks: &TaskTracker,
     ) -> Self {
-        Self { addresses, clock, engine, hold, playlists: LeaseCache::new(playlists, tasks.clone()), resolve }
+        Self {
+            addresses,
+            clock,
+            engine,
+            hold,
+            playlists: LeaseCache::new(playlists_kib, tasks.clone()),
+            resolve,
+        }
     }
 
     async fn answer(self, request: Request) -> Result<Response> {

@@ -70,6 +70,8 @@ pub enum Offer {
         https: bool,
         /// Whether a request for it needs headers that a client would not send.
         needs_headers: bool,
+        /// Whether it has the life to spare that a link must have to be handed out.
+        fresh: bool,
         /// How long it still lives.
         left: Duration,
         /// How long the film is, where that is known.
@@ -133,7 +135,7 @@ impl Wish {
             (Some(Via::Redirect), _) => Asked::Redirect(Some("via")),
             (None, Mode::Auto) => Asked::WhateverFits,
         };
-        let Offer::Link { https, needs_headers, left, film } = offer else {
+        let Offer::Link { https, needs_headers, fresh, left, film } = offer else {
             let reason = matches!(asked, Asked::Redirect(_)).then_some("no-link");
             return Delivery { way: Way::Bytes, reason };
         };
@@ -150,7 +152,9 @@ impl Wish {
         match (asked, obstacle) {
             (Asked::Redirect(_), Some(obstacle)) => Delivery { way: Way::Bytes, reason: Some(obstacle) },
             (Asked::Redirect(reason), None) => Delivery { way: Way::Redirect, reason },
-            (Asked::WhateverFits, None) if self.is_at_home_with_redirects() || outlives(left, film) => {
+            (Asked::WhateverFits, None)
+                if self.is_at_home_with_redirects() || (fresh && outlives(left, film)) =>
+            {
                 Delivery { way: Way::Redirect, reason: None }
             }
             (Asked::WhateverFits, _) => Delivery { way: Way::Bytes, reason: None },
@@ -174,8 +178,13 @@ fn outlives(left: Duration, film: Option<Duration>) -> bool {
 mod tests {
     use super::*;
 
-    const LINK: Offer =
-        Offer::Link { https: true, needs_headers: false, left: Duration::from_secs(900), film: None };
+    const LINK: Offer = Offer::Link {
+        https: true,
+        needs_headers: false,
+        fresh: true,
+        left: Duration::from_secs(900),
+        film: None,
+    };
 
     fn decide(mode: Mode, via: Option<Via>, user_agent: &str, offer: Offer) -> (Way, Option<&'static str>) {
         let wish = Wish { mode, via, client: Client::of(user_agent), https: false, segment: false };
@@ -203,8 +212,13 @@ mod tests {
         ] {
             assert_eq!(decide(Mode::Auto, None, user_agent, LINK), (way, None), "{user_agent}");
         }
-        let plain =
-            Offer::Link { https: false, needs_headers: false, left: Duration::from_secs(900), film: None };
+        let plain = Offer::Link {
+            https: false,
+            needs_headers: false,
+            fresh: true,
+            left: Duration::from_secs(900),
+            film: None,
+        };
         assert_eq!(decide(Mode::Auto, None, "AndroidXMedia3/1.11", plain), (Way::Redirect, None));
     }
 
@@ -213,6 +227,7 @@ mod tests {
         let offer = |left, film| Offer::Link {
             https: true,
             needs_headers: false,
+            fresh: true,
             left: Duration::from_secs(left),
             film: Some(Duration::from_secs(film)),
         };
@@ -243,14 +258,16 @@ mod tests {
 
     #[test]
     fn what_cannot_be_redirected_is_delivered_with_the_reason() {
-        let bound = Offer::Link { https: true, needs_headers: true, left: Duration::MAX, film: None };
+        let bound =
+            Offer::Link { https: true, needs_headers: true, fresh: true, left: Duration::MAX, film: None };
         assert_eq!(decide(Mode::Redirect, None, "Lavf/59", bound), (Way::Bytes, Some("link-needs-headers")));
         assert_eq!(decide(Mode::Auto, None, "Lavf/59", bound), (Way::Bytes, None));
         assert_eq!(decide(Mode::Redirect, None, "Lavf/59", Offer::Nothing), (Way::Bytes, Some("no-link")));
         assert_eq!(decide(Mode::Auto, None, "Lavf/59", Offer::Nothing), (Way::Bytes, None));
         let wish =
             Wish { mode: Mode::Redirect, via: None, client: Client::Browser, https: true, segment: false };
-        let plain = Offer::Link { https: false, needs_headers: false, left: Duration::MAX, film: None };
+        let plain =
+            Offer::Link { https: false, needs_headers: false, fresh: true, left: Duration::MAX, film: None };
         assert_eq!(wish.decide(plain), Delivery { way: Way::Bytes, reason: Some("https-to-http") });
     }
 }

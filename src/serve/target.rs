@@ -70,11 +70,9 @@ pub enum Part {
     },
 }
 
-/// What the query of a media address may say. Other keys are ignored.
+/// What the query of a media address may say, beside the signature that the gate reads. Other keys are ignored.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Query {
-    /// `?sign=`
-    pub sign: Option<String>,
     /// `?via=`
     pub via: Option<Via>,
     /// `?download`
@@ -119,8 +117,9 @@ pub fn requirement(request: &Request, prefix: &str) -> Requirement {
     match (endpoint, path) {
         (Endpoint::Asset(_), _) => Requirement::Nothing,
         (Endpoint::Content | Endpoint::Hls(_) | Endpoint::Proxied, Ok(path)) => {
-            let sign =
-                Query::parse(request.uri().query().unwrap_or_default()).ok().and_then(|query| query.sign);
+            // Whatever else the query holds: what is malformed in it is for those to hear who may ask.
+            let mut query = form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes());
+            let sign = query.find(|(key, _)| key == "sign").map(|(_, sign)| sign.into_owned());
             Requirement::Signature { path, sign }
         }
         _ => Requirement::Login,
@@ -204,7 +203,6 @@ impl Query {
         let mut parsed = Self::default();
         for (key, value) in form_urlencoded::parse(query.as_bytes()) {
             match &*key {
-                "sign" => parsed.sign = Some(value.into_owned()),
                 "download" => parsed.download = true,
                 "via" => {
                     parsed.via = Some(match &*value {

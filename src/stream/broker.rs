@@ -51,12 +51,10 @@ impl Broker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::driver::Binding;
 
     fn account(name: &str, connections: usize) -> DriverInfo {
         DriverInfo {
             name: "test",
-            binding: Binding::Shared,
             by_path: true,
             preview: false,
             believed: None,

@@ -1,6 +1,6 @@
 //! The range-proxy engine: one viewer's bytes, kept alive whatever the drive does.
 //!
-//! [`Engine::open`] answers with a body that is either whole or visibly cut. `reader` keeps it going, `broker`
+//! [`Engine::part`] answers with a body that is either whole or visibly cut. `reader` keeps it going, `broker`
 //! decides who may hold one of the account's few connections.
 
 mod broker;

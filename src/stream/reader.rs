@@ -7,14 +7,15 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http_body::{Frame, SizeHint};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 use super::Origin;
-use super::upstream::{Opener, Upstream, broke_off};
+use super::upstream::{FIRST_WAIT, Opener, Upstream, broke_off};
 use crate::error::{Error, Result};
 use crate::http::range::ByteRange;
 
@@ -28,6 +29,8 @@ pub(super) struct Reader<O: Origin> {
     state: State<O>,
     /// Runs only while the upstream gives nothing.
     stall: Option<Pin<Box<Sleep>>>,
+    /// Since when no byte has come although one was asked for, and how often it was opened again for that byte.
+    starving: Option<(Instant, u32)>,
 }
 
 enum State<O: Origin> {
@@ -41,7 +44,14 @@ enum State<O: Origin> {
 impl<O: Origin> Reader<O> {
     /// A body of `left`, whose beginning is being read from `upstream` already.
     pub(super) fn new(opener: Opener<O>, upstream: Upstream<O>, left: ByteRange, total: u64) -> Self {
-        Self { opener: Arc::new(opener), left, total, state: State::Reading(upstream), stall: None }
+        Self {
+            opener: Arc::new(opener),
+            left,
+            total,
+            state: State::Reading(upstream),
+            stall: None,
+            starving: None,
+        }
     }
 
     /// The next piece of the open upstream, or why there is none.
@@ -68,12 +78,27 @@ impl<O: Origin> Reader<O> {
     }
 
     /// Opens the rest again; the old connection is given back first, so that this one can have its place.
-    fn reopen(&mut self, error: &Error) {
+    ///
+    /// # Errors
+    /// The one that it was opened again for, where no byte has come for `hold`.
+    fn reopen(&mut self, error: Error) -> Result<()> {
         tracing::debug!(%error, at = self.left.start, "content broke off, going on at the next byte");
         self.state = State::Ended;
         self.stall = None;
+        let now = Instant::now();
+        let (since, times) = self.starving.unwrap_or((now, 0));
+        if now - since >= self.opener.settings.hold {
+            return Err(error);
+        }
+        self.starving = Some((since, times + 1));
+        // At once after a break in the middle; slower where an answer broke off before its first byte.
+        let pause = if times == 0 { Duration::ZERO } else { FIRST_WAIT * (1 << times.min(4)) };
         let (opener, left, total) = (Arc::clone(&self.opener), self.left, self.total);
-        self.state = State::Opening(Box::pin(async move { opener.part(left, total).await }));
+        self.state = State::Opening(Box::pin(async move {
+            tokio::time::sleep(pause).await;
+            opener.part(left, total).await
+        }));
+        Ok(())
     }
 }
 
@@ -104,10 +129,15 @@ impl<O: Origin> http_body::Body for Reader<O> {
                             this.state = State::Ended;
                         }
                         if !piece.is_empty() {
+                            this.starving = None;
                             return Poll::Ready(Some(Ok(Frame::data(piece))));
                         }
                     }
-                    Err(error) => this.reopen(&error),
+                    Err(error) => {
+                        if let Err(error) = this.reopen(error) {
+                            return Poll::Ready(Some(Err(error)));
+                        }
+                    }
                 },
             }
         }

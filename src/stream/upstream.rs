@@ -77,13 +77,14 @@ impl<O: Origin> Opener<O> {
         let mut stale = 0;
         let mut wait = FIRST_WAIT;
         loop {
+            // The link first: whoever waits for its turn must not hold a connection meanwhile.
+            let (source, lease) = self.origin.obtain(failed.take()).await?;
             let slot = match &self.counted {
                 Some(info) => {
                     Some(self.broker.acquire(info, deadline.saturating_duration_since(Instant::now())).await?)
                 }
                 None => None,
             };
-            let (source, lease) = self.origin.obtain(failed.take()).await?;
             let opened = match source {
                 Source::Link(link) => self.get(&link, ask).await,
                 Source::Open(file) => read(&*file, ask).await,
@@ -182,10 +183,7 @@ fn accepted(response: &reqwest::Response, ask: Ask) -> Result<u64, Setback> {
         (Ask::Whole, false) => length.map_or_else(|| wrong("an answer without a length"), Ok),
         (Ask::Whole, true) => wrong("a part where the whole was asked for"),
         (Ask::Part { range, total }, true) => match content_range() {
-            Some((given, whole)) if whole.is_some_and(|whole| whole != total) => {
-                let _ = given;
-                Err(Setback::Final(changed()))
-            }
+            Some((_, Some(whole))) if whole != total => Err(Setback::Final(changed())),
             Some((given, _)) if given.start == range.start => Ok(total),
             _ => wrong("a part that was not asked for"),
         },
@@ -223,7 +221,7 @@ const ERROR_BODY: usize = 16 * 1024;
 /// A second fresh link that is refused will not be followed by a good third.
 const MOST_STALE: u32 = 2;
 /// Chosen: short enough that a player does not notice, since the drive often answers at once the second time.
-const FIRST_WAIT: Duration = Duration::from_millis(100);
+pub(super) const FIRST_WAIT: Duration = Duration::from_millis(100);
 /// Chosen: the drive notices a closed connection within a second or two.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 

@@ -17,7 +17,7 @@ use super::wire;
 use crate::clock::Clock;
 use crate::driver::Context;
 use crate::error::{Error, ErrorKind, Result};
-use crate::http::client::{from_reqwest, read_limited};
+use crate::http::client::{API_TIMEOUT, from_reqwest, read_limited};
 use crate::lease::{Lease, LeaseCell, Life};
 
 /// One account of the drive: its tokens, its paces and its drives. Shared by all mounts of the account.
@@ -73,7 +73,8 @@ impl Account {
             let file = account.drives_file.clone();
             let kept = tokio::task::spawn_blocking(move || std::fs::read(file)).await;
             if let Ok(Ok(bytes)) = kept
-                && let Ok(info) = serde_json::from_slice(&bytes)
+                && let Ok(info) = serde_json::from_slice::<wire::DriveInfo>(&bytes)
+                && !info.is_empty()
             {
                 return Ok(Drives { info, life });
             }
@@ -86,6 +87,10 @@ impl Account {
                 )
                 .await?
                 .body;
+            if info.is_empty() {
+                return Err(Error::new(ErrorKind::Upstream, "ask for the drives")
+                    .saying("the drive's answer makes no sense"));
+            }
             let file = account.drives_file.clone();
             let text = serde_json::to_vec(&info).unwrap_or_default();
             // Only a saving of one call; losing it loses nothing.
@@ -141,6 +146,7 @@ impl Account {
                 .client
                 .post(format!("{}{path}", self.api_base))
                 .bearer_auth(token.access.expose())
+                .timeout(deadline.saturating_duration_since(Instant::now()).min(API_TIMEOUT))
                 .json(body)
                 .send()
                 .await;
@@ -188,11 +194,12 @@ impl Account {
         }
         let body = if status == StatusCode::NO_CONTENT { b"{}".as_slice() } else { &body };
         let body = serde_json::from_slice(body).map_err(|error| {
-            // serde_json quotes no more than a token of the input, and position; both are escaped in the log.
+            // Where, not what: the parser's message could quote a signed address.
             Refusal::Transient(
                 Error::new(ErrorKind::Upstream, operation)
                     .saying("the drive's answer makes no sense")
-                    .caused_by(error),
+                    .with("line", error.line())
+                    .with("column", error.column()),
             )
         })?;
         let date = text(&headers, header::DATE.as_str())

@@ -55,8 +55,13 @@ struct Inner {
 struct Memory {
     /// Tokens that could not be written; they are the only copy.
     unsaved: Option<Stored>,
+    /// The access token that the drive refused last.
+    dead: Option<Secret>,
     /// A refresh token that the drive has refused; it is not tried again.
-    refused: Option<String>,
+    refused: Option<Secret>,
+    /// How many exchanges have failed in a row, the last error, and when the next may be made.
+    failures: u32,
+    pause: Option<(Instant, Error)>,
 }
 
 /// What lies in the state folder.
@@ -97,7 +102,7 @@ impl Vault {
     /// `Unavailable` where no refresh token works; `Upstream` or `Timeout` where the exchange failed.
     pub(super) async fn token(&self) -> Result<Arc<Token>> {
         let inner = Arc::clone(&self.inner);
-        self.cell.get_or_fetch(self.inner.clock.now(), async move { inner.obtain(None).await }).await
+        self.cell.get_or_fetch(self.inner.clock.now(), async move { inner.obtain().await }).await
     }
 
     /// Another access token than the one that `failed`. However many callers failed with it, one refresh is made.
@@ -105,20 +110,20 @@ impl Vault {
     /// # Errors
     /// As [`Vault::token`].
     pub(super) async fn renew(&self, failed: &Arc<Token>) -> Result<Arc<Token>> {
+        // Before it is discarded: whoever fetches next, for whatever reason, must not find it on disk and take it.
+        self.inner.memory().dead = Some(failed.access.clone());
         self.cell.discard(failed).await;
-        let inner = Arc::clone(&self.inner);
-        let failed = failed.access.clone();
-        self.cell.get_or_fetch(self.inner.clock.now(), async move { inner.obtain(Some(failed)).await }).await
+        self.token().await
     }
 }
 
 // === impl Inner ===
 
 impl Inner {
-    async fn obtain(&self, failed: Option<Secret>) -> Result<Token> {
+    async fn obtain(&self) -> Result<Token> {
         let stored = self.load().await?;
-        let is_other = failed.as_ref().is_none_or(|failed| failed.expose() != stored.access_token);
-        if !stored.access_token.is_empty() && is_other {
+        let is_dead = self.memory().dead.as_ref().is_some_and(|dead| dead.expose() == stored.access_token);
+        if !stored.access_token.is_empty() && !is_dead {
             // After a start, or another process on this state folder has refreshed already.
             return Ok(self.token(stored.access_token));
         }
@@ -129,18 +134,18 @@ impl Inner {
             return Err(Error::new(ErrorKind::Unavailable, "log in to the drive")
                 .saying("no refresh_token is configured for this drive"));
         }
-        if self.memory().refused.as_ref() == Some(&refresh) {
-            return Err(Error::new(ErrorKind::Unavailable, "log in to the drive").saying(LOG_IN));
-        }
+        self.may_exchange(&refresh)?;
+        // The exchange spends the token, so what follows it must be able to succeed.
+        let folder = self.file.parent().map(PathBuf::from).unwrap_or_default();
+        tokio::task::spawn_blocking(move || crate::state::probe(&folder))
+            .await
+            .map_err(state_fault)?
+            .map_err(state_fault)?;
         let tokens = match self.exchange(&refresh).await {
             Ok(tokens) => tokens,
-            Err(error) => {
-                if error.kind() == ErrorKind::Unavailable {
-                    self.memory().refused = Some(refresh);
-                }
-                return Err(error);
-            }
+            Err(refusal) => return Err(self.failed(refusal, &refresh)),
         };
+        (self.memory().failures, self.memory().pause) = (0, None);
         if let (Some(old), Some(new)) = (subject(&refresh), subject(&tokens.refresh_token))
             && old != new
         {
@@ -159,31 +164,68 @@ impl Inner {
         Token { access: Secret::new(access), life: Life::unlimited(self.clock.now()) }
     }
 
+    /// Whether an exchange makes sense now: not with a token that was refused, nor too soon after a failure, since token
+    /// servers count them by the hour.
+    fn may_exchange(&self, refresh_token: &str) -> Result<()> {
+        let memory = self.memory();
+        if memory.refused.as_ref().is_some_and(|refused| refused.expose() == refresh_token) {
+            return Err(Error::new(ErrorKind::Unavailable, "log in to the drive").saying(LOG_IN));
+        }
+        match &memory.pause {
+            Some((until, error)) if *until > Instant::now() => {
+                Err(error.clone().retry_after(*until - Instant::now()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Remembers that an exchange failed, so that the next is not made at once.
+    fn failed(&self, refusal: Refusal, refresh_token: &str) -> Error {
+        let mut memory = self.memory();
+        let (error, pause) = match refusal {
+            Refusal::Final(error) => {
+                if error.kind() == ErrorKind::Unavailable {
+                    memory.refused = Some(Secret::new(refresh_token));
+                }
+                return error;
+            }
+            Refusal::Throttled(wait) => {
+                let error = Error::new(ErrorKind::RateLimit, OPERATION).retry_after(wait);
+                if matches!(self.source, TokenSource::Drive) {
+                    return error;
+                }
+                let words =
+                    "the token server allows a few refreshes an hour; wait, or use a client_id of your own";
+                (error.saying(words), TOKEN_SERVER_PAUSE)
+            }
+            // The first failure may be chance; from the second on the pause doubles.
+            Refusal::Token(error) | Refusal::Transient(error) => {
+                let doubled = Duration::from_secs(1 << memory.failures.min(9));
+                (error, if memory.failures == 0 { Duration::ZERO } else { doubled })
+            }
+        };
+        memory.failures += 1;
+        memory.pause = Some((Instant::now() + pause, error.clone()));
+        error
+    }
+
     /// The drive counts an exchange like any other call; a token server counts by the hour, and only says so.
-    async fn exchange(&self, refresh_token: &str) -> Result<Tokens> {
+    async fn exchange(&self, refresh_token: &str) -> Result<Tokens, Refusal> {
         let deadline = Instant::now() + self.hold;
         loop {
             let is_drive = matches!(self.source, TokenSource::Drive);
             if is_drive {
-                self.limits.turn(Class::Other, deadline.saturating_duration_since(Instant::now())).await?;
+                let longest = deadline.saturating_duration_since(Instant::now());
+                if let Err(error) = self.limits.turn(Class::Other, longest).await {
+                    return Err(Refusal::Throttled(error.retry_delay().unwrap_or_default()));
+                }
             }
             match self.exchange_once(refresh_token).await {
-                Ok(tokens) => return Ok(tokens),
                 Err(Refusal::Throttled(wait)) if is_drive && Instant::now() + wait <= deadline => {
                     self.limits.push_back(Class::Other, wait);
                 }
-                Err(Refusal::Throttled(wait)) if is_drive => {
-                    return Err(Error::new(ErrorKind::RateLimit, OPERATION).retry_after(wait));
-                }
-                Err(Refusal::Throttled(_)) => {
-                    return Err(Error::new(ErrorKind::RateLimit, OPERATION)
-                        .saying("the token server allows a few refreshes an hour; wait, or use a client_id of your own")
-                        .retry_after(Duration::from_secs(60)));
-                }
                 // Never sent again by itself: the drive may have rotated the token before its answer was lost.
-                Err(Refusal::Token(error) | Refusal::Transient(error) | Refusal::Final(error)) => {
-                    return Err(error);
-                }
+                result => return result,
             }
         }
     }
@@ -216,8 +258,11 @@ impl Inner {
                 ])
             }
         };
-        let response =
-            request.send().await.map_err(|error| Refusal::Transient(from_reqwest(error, OPERATION)))?;
+        let response = request
+            .timeout(EXCHANGE_TIMEOUT)
+            .send()
+            .await
+            .map_err(|error| Refusal::Transient(from_reqwest(error, OPERATION)))?;
         let status = response.status();
         let retry_after = response.headers().get("x-retry-after").cloned();
         let body = read_limited(response, TOKEN_BODY, OPERATION).await.map_err(Refusal::Transient)?;
@@ -287,7 +332,10 @@ fn subject(token: &str) -> Option<String> {
 
 fn read_file(file: &Path) -> std::io::Result<Stored> {
     match std::fs::read(file) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map_err(std::io::Error::from),
+        // The parser's message could quote a token.
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
+            std::io::Error::other(format!("{} is damaged at line {}", file.display(), error.line()))
+        }),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Stored::default()),
         Err(error) => Err(error),
     }
@@ -298,5 +346,9 @@ fn state_fault(error: impl std::error::Error + Send + Sync + 'static) -> Error {
 }
 
 const OPERATION: &str = "refresh the token";
+/// Longer than for other calls: giving up on an answer can lose the login.
+const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(15);
+/// Against the usual ten exchanges an hour.
+const TOKEN_SERVER_PAUSE: Duration = Duration::from_secs(360);
 /// A token answer has two JWTs of some hundred bytes.
 const TOKEN_BODY: usize = 64 * 1024;

@@ -67,7 +67,10 @@ pub(super) enum TokenSource {
 
 /// Reads `[mount.options]`.
 pub(super) fn read(options: &mut Section<'_>) -> Arc<dyn Unopened> {
-    let api_base = options.parsed("api_base", DEFAULT_API_BASE.to_owned(), base_url);
+    let api_base = match options.parsed("api_base", DEFAULT_API_BASE.to_owned(), base_url) {
+        empty if empty.is_empty() => DEFAULT_API_BASE.to_owned(),
+        base => base,
+    };
     let token_server = options.parsed("token_server", String::new(), base_url);
     let openlist = options.choice("token_dialect", &[("alist", false), ("openlist", true)], false);
     let refresh_token = options.secret("refresh_token");
@@ -117,7 +120,11 @@ pub(super) fn read(options: &mut Section<'_>) -> Arc<dyn Unopened> {
         api_base,
         client_id,
         client_secret,
-        content_hosts: options.strings("content_hosts", &[]),
+        content_hosts: options
+            .strings("content_hosts", &[])
+            .iter()
+            .map(|host| host.to_ascii_lowercase())
+            .collect(),
         drive_type,
         livp,
         max_connections: usize::try_from(max_connections)

@@ -30,7 +30,9 @@ pub(super) fn refusal(
     code: &str,
     retry_after: Option<&str>,
 ) -> Refusal {
-    let error = |kind| Error::new(kind, operation).with("status", status.as_u16()).with("code", code);
+    // Upstream text: no more of it than a code has.
+    let short: String = code.chars().take(64).collect();
+    let error = |kind| Error::new(kind, operation).with("status", status.as_u16()).with("code", &short);
     let is_final = |kind, words| Refusal::Final(error(kind).saying(words));
     match code {
         "A403JE" | "AccessTokenExpired" | "AccessTokenInvalid" | "I400JD" => {

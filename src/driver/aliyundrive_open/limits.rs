@@ -81,17 +81,25 @@ impl Limits {
 
 impl Pace {
     async fn turn(&self, longest: Duration) -> Result<()> {
+        let deadline = Instant::now() + longest;
         let ahead = self.waiting.fetch_add(1, Ordering::Relaxed);
         let _waiting = Waiting(&self.waiting);
         let expected = self.next().saturating_duration_since(Instant::now()) + self.interval * ahead;
+        let too_late =
+            |wait| Err(Error::new(ErrorKind::RateLimit, "wait for a call's turn").retry_after(wait));
         if expected > longest {
-            return Err(Error::new(ErrorKind::RateLimit, "wait for a call's turn").retry_after(expected));
+            return too_late(expected);
         }
-        let _first = self.line.lock().await;
+        let Ok(_first) = tokio::time::timeout_at(deadline, self.line.lock()).await else {
+            return too_late(self.interval);
+        };
         loop {
-            let next = *self.next();
-            if next <= Instant::now() {
+            let (next, now) = (*self.next(), Instant::now());
+            if next <= now {
                 break;
+            }
+            if next > deadline {
+                return too_late(next - now);
             }
             // The drive may move it meanwhile.
             tokio::time::sleep_until(next).await;

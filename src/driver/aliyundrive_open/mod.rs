@@ -21,12 +21,12 @@ use http::HeaderMap;
 use sha2::{Digest, Sha256};
 
 use self::api::Account;
-use self::config::{DriveType, LivpFormat, Options, ROOT_FOLDER_ID, TokenSource};
+use self::config::{DriveType, LivpFormat, Options, ROOT_FOLDER_ID};
 use crate::clock::Clock;
 use crate::driver::registry::Registration;
 use crate::driver::{
-    Binding, Context, Driver, DriverInfo, Entry, EntryId, EntryKind, Link, Preview, Source, Subtitle,
-    Variant, VariantState,
+    Context, Driver, DriverInfo, Entry, EntryId, EntryKind, Link, Preview, Source, Subtitle, Variant,
+    VariantState,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::lease::Life;
@@ -54,7 +54,6 @@ impl AliyunDrive {
         let account = context.shared.get_or_make(&key, || Account::new(&options, &file, context));
         let info = DriverInfo {
             name: NAME,
-            binding: Binding::Shared,
             by_path: options.root_folder_id == ROOT_FOLDER_ID,
             preview: true,
             believed: None,
@@ -222,7 +221,13 @@ impl Driver for AliyunDrive {
             }
             let state = match (task.url.is_empty(), task.status.as_str()) {
                 // Status and address are independent: a running task may be playable already (§5.1).
-                (false, _) => VariantState::Ready(links::checked(&task.url, &self.options)?),
+                (false, _) => match links::checked(&task.url, &self.options) {
+                    Ok(url) => VariantState::Ready(url),
+                    Err(error) => {
+                        tracing::warn!(%error, variant = id, "a variant is left out");
+                        continue;
+                    }
+                },
                 (true, "finished") => VariantState::Withheld,
                 (true, "failed") => VariantState::Failed,
                 (true, _) => VariantState::Preparing,
@@ -236,11 +241,15 @@ impl Driver for AliyunDrive {
         }
         let mut subtitles = Vec::new();
         for task in info.live_transcoding_subtitle_task_list {
-            if let Some(language) = language(&task.language)
-                && task.status == "finished"
-                && !task.url.is_empty()
-            {
-                subtitles.push(Subtitle { language, url: links::checked(&task.url, &self.options)? });
+            let Some(language) = language(&task.language) else { continue };
+            // A playlist's tracks have one name each: of two in one language the first is kept.
+            let is_taken = subtitles.iter().any(|track: &Subtitle| track.language == language);
+            if is_taken || task.status != "finished" || task.url.is_empty() {
+                continue;
+            }
+            match links::checked(&task.url, &self.options) {
+                Ok(url) => subtitles.push(Subtitle { language, url }),
+                Err(error) => tracing::warn!(%error, language = &*language, "subtitles are left out"),
             }
         }
         let wall = self.clock.wall();
@@ -260,16 +269,12 @@ impl Driver for AliyunDrive {
     }
 }
 
-/// What tells accounts apart: the same seed at the same place is the same account. Also the name of its state
-/// file, so that a new seed in the configuration starts afresh.
+/// What tells accounts apart: the seed, and the app it belongs to. Also the name of its state file, so that a new seed
+/// in the configuration starts afresh, and the rotated token wins until then.
 fn account_key(options: &Options) -> String {
     let mut digest = Sha256::new();
-    let source = match &options.token_source {
-        TokenSource::Drive => "",
-        TokenSource::AlistServer(url) | TokenSource::OpenListServer(url) => url,
-    };
     let seed = options.refresh_token.as_ref().map_or("", Secret::expose);
-    for part in [options.api_base.as_str(), source, &options.client_id, seed] {
+    for part in [&options.client_id, seed] {
         digest.update((part.len() as u64).to_be_bytes());
         digest.update(part.as_bytes());
     }

@@ -38,6 +38,15 @@ pub(super) struct DriveInfo {
     pub(super) backup_drive_id: String,
 }
 
+impl DriveInfo {
+    /// Whether it names no drive at all, which no account's answer does.
+    pub(super) fn is_empty(&self) -> bool {
+        self.default_drive_id.is_empty()
+            && self.resource_drive_id.is_empty()
+            && self.backup_drive_id.is_empty()
+    }
+}
+
 #[derive(Serialize)]
 pub(super) struct ListRequest<'a> {
     pub(super) drive_id: &'a str,
@@ -174,9 +183,10 @@ pub(super) fn time(stamp: &str) -> Option<SystemTime> {
     humantime::parse_rfc3339(stamp).ok()
 }
 
-/// Seconds as a duration; nothing for what is not a sensible length.
+/// Seconds as a duration; nothing for what is no length of a film: nothing, or more than thirty days.
 pub(super) fn seconds(seconds: f64) -> Option<Duration> {
-    Duration::try_from_secs_f64(seconds).ok().filter(|duration| !duration.is_zero())
+    let sensible = |duration: &Duration| !duration.is_zero() && *duration <= Duration::from_secs(30 * 86_400);
+    Duration::try_from_secs_f64(seconds).ok().filter(sensible)
 }
 
 fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
@@ -231,5 +241,6 @@ mod tests {
         assert_eq!(seconds(meta.duration), Some(Duration::from_secs_f64(2604.33)));
         assert_eq!(seconds(-1.0), None);
         assert_eq!(seconds(f64::NAN), None);
+        assert_eq!(seconds(1.5e19), None);
     }
 }

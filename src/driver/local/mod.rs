@@ -18,9 +18,7 @@ use http_body::Frame;
 use http_body_util::StreamBody;
 
 use crate::driver::registry::Registration;
-use crate::driver::{
-    Binding, Context, Driver, DriverInfo, Entry, EntryId, EntryKind, ReadRange, Source, Unopened,
-};
+use crate::driver::{Context, Driver, DriverInfo, Entry, EntryId, EntryKind, ReadRange, Source, Unopened};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::Body;
 use crate::http::range::ByteRange;
@@ -60,7 +58,6 @@ pub fn open(root: &Path) -> Result<Arc<dyn Driver>> {
         dir: Arc::new(dir),
         info: DriverInfo {
             name: NAME,
-            binding: Binding::Shared,
             by_path: true,
             preview: false,
             // Asking costs nothing, and people expect to see at once what they copied in.
@@ -210,7 +207,7 @@ async fn blocking<T: Send + 'static>(
 fn fault(operation: &'static str, error: std::io::Error) -> Error {
     use std::io::ErrorKind as Io;
     let kind = match error.kind() {
-        Io::NotFound | Io::NotADirectory => ErrorKind::NotFound,
+        Io::InvalidFilename | Io::NotFound | Io::NotADirectory => ErrorKind::NotFound,
         // A link that leads out of the folder is refused this way too.
         Io::PermissionDenied => ErrorKind::Denied,
         _ => ErrorKind::Upstream,

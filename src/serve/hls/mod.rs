@@ -44,7 +44,8 @@ impl Site {
         match part {
             Part::Master => {
                 let preview = self.settled_preview(&target.path).await?;
-                let text = playlist::master(&preview, &query).ok_or_else(|| nothing_playable(&preview))?;
+                let text = playlist::master(&preview, &query)
+                    .ok_or_else(|| not_playable(preview.variants.iter().map(|variant| &variant.state)))?;
                 Ok(text_answer(text, media_type::PLAYLIST))
             }
             Part::Media { variant } => {
@@ -86,6 +87,7 @@ impl Site {
         let offer = Offer::Link {
             https: url.scheme().eq_ignore_ascii_case("https"),
             needs_headers: false,
+            fresh: true,
             left: lease.life.left(self.clock.now()),
             film: None,
         };
@@ -155,7 +157,10 @@ impl Site {
         let mut failed = None;
         loop {
             let again = failed.is_some();
-            let preview = self.find(path, Want::Preview { failed: failed.take() }).await?.into_preview()?;
+            let preview = match failed.take() {
+                None => self.settled_preview(path).await?,
+                failed => self.find(path, Want::Preview { failed }).await?.into_preview()?,
+            };
             if !again && !preview.life.has(spare, self.clock.now()) {
                 // Good for us, but too short for what is to be made of it.
                 failed = Some(preview);
@@ -168,8 +173,8 @@ impl Site {
                     return Ok(PlaylistLease { playlist, life: preview.life });
                 }
                 // The address died before its time: one more try with a fresh one.
-                Err(error) if error.kind() == ErrorKind::Denied && !again => failed = Some(preview),
-                Err(error) => return Err(error),
+                Err(TextFault::Refused(_)) if !again => failed = Some(preview),
+                Err(TextFault::Refused(error) | TextFault::Other(error)) => return Err(error),
             }
         }
     }
@@ -185,14 +190,14 @@ impl Site {
                     return Err(Error::new(ErrorKind::Upstream, "read subtitles")
                         .saying("the drive's subtitles are not WebVTT"));
                 }
-                Err(error) if error.kind() == ErrorKind::Denied && !again => failed = Some(preview),
-                Err(error) => return Err(error),
+                Err(TextFault::Refused(_)) if !again => failed = Some(preview),
+                Err(TextFault::Refused(error) | TextFault::Other(error)) => return Err(error),
             }
         }
     }
 
-    /// A small text of the drive's content host. `Denied` where the address is no longer good.
-    async fn fetch_text(&self, url: &SignedUrl) -> Result<String> {
+    /// A small text of the drive's content host.
+    async fn fetch_text(&self, url: &SignedUrl) -> Result<String, TextFault> {
         const OPERATION: &str = "read a text of the drive";
         let fetch = async {
             let response = self
@@ -204,17 +209,34 @@ impl Site {
                 .map_err(|error| from_reqwest(error, OPERATION))?;
             let status = response.status();
             if status != StatusCode::OK {
-                let kind =
-                    if status == StatusCode::FORBIDDEN { ErrorKind::Denied } else { ErrorKind::Upstream };
-                return Err(Error::new(kind, OPERATION).with("upstream.status", status.as_u16()));
+                let error =
+                    Error::new(ErrorKind::Upstream, OPERATION).with("upstream.status", status.as_u16());
+                return Err(match status {
+                    StatusCode::FORBIDDEN => TextFault::Refused(error),
+                    _ => TextFault::Other(error),
+                });
             }
             let bytes = read_limited(response, LONGEST_TEXT, OPERATION).await?;
-            String::from_utf8(bytes)
-                .map_err(|_| Error::new(ErrorKind::Upstream, OPERATION).saying("not a text"))
+            let not_text =
+                |_| Error::new(ErrorKind::Upstream, OPERATION).saying("the drive's text is not UTF-8");
+            Ok(String::from_utf8(bytes).map_err(not_text)?)
         };
         tokio::time::timeout(self.hold, fetch)
             .await
-            .unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout, OPERATION)))
+            .unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout, OPERATION).into()))
+    }
+}
+
+/// Why a text of the drive could not be read.
+enum TextFault {
+    /// The address is no longer good; another may be.
+    Refused(Error),
+    Other(Error),
+}
+
+impl From<Error> for TextFault {
+    fn from(error: Error) -> Self {
+        Self::Other(error)
     }
 }
 
@@ -253,16 +275,20 @@ impl Lease for PlaylistLease {
     fn life(&self) -> Life {
         self.life
     }
+
+    /// In KiB.
+    fn weight(&self) -> u32 {
+        u32::try_from(self.playlist.len() / 1024).unwrap_or(u32::MAX).saturating_add(1)
+    }
 }
 
 /// The address of a variant's playlist.
 fn variant_url<'a>(preview: &'a Preview, variant: &str) -> Result<&'a SignedUrl> {
-    preview.playable().find(|(known, _)| &*known.id == variant).map(|(_, url)| url).ok_or_else(|| {
-        if preview.variants.iter().any(|known| &*known.id == variant) {
-            return nothing_playable(preview);
-        }
-        Error::new(ErrorKind::NotFound, "find a variant").saying("the film has no such quality")
-    })
+    match preview.variants.iter().find(|known| &*known.id == variant).map(|known| &known.state) {
+        None => Err(Error::new(ErrorKind::NotFound, "find a variant").saying("the film has no such quality")),
+        Some(VariantState::Ready(url)) => Ok(url),
+        Some(state) => Err(not_playable([state])),
+    }
 }
 
 fn track<'a>(preview: &'a Preview, language: &str) -> Result<&'a SignedUrl> {
@@ -272,21 +298,26 @@ fn track<'a>(preview: &'a Preview, language: &str) -> Result<&'a SignedUrl> {
     })
 }
 
-/// Why a preview has nothing to play.
-fn nothing_playable(preview: &Preview) -> Error {
+/// Why none of these variants can be played.
+fn not_playable<'a>(states: impl IntoIterator<Item = &'a VariantState>) -> Error {
     const OPERATION: &str = "choose a quality";
-    let mut states = preview.variants.iter().map(|variant| &variant.state);
-    if states.clone().any(|state| matches!(state, VariantState::Preparing)) {
-        return Error::new(ErrorKind::Overload, OPERATION)
-            .saying("the drive is preparing this video, try again shortly")
-            .retry_after(Duration::from_secs(5));
+    let mut withheld = false;
+    for state in states {
+        match state {
+            VariantState::Preparing => {
+                return Error::new(ErrorKind::Overload, OPERATION)
+                    .saying("the drive is preparing this video, try again shortly")
+                    .retry_after(Duration::from_secs(5));
+            }
+            VariantState::Withheld => withheld = true,
+            VariantState::Failed | VariantState::Ready(_) => {}
+        }
     }
-    if states.any(|state| matches!(state, VariantState::Withheld)) {
-        return Error::new(ErrorKind::Unsupported, OPERATION)
-            .saying("the drive gives this quality only to accounts with its third-party package");
-    }
-    Error::new(ErrorKind::Unsupported, OPERATION)
-        .saying("the drive cannot transcode this file; play the original")
+    Error::new(ErrorKind::Unsupported, OPERATION).saying(if withheld {
+        "the drive gives this quality only to accounts with its third-party package"
+    } else {
+        "the drive cannot transcode this file; play the original"
+    })
 }
 
 fn text_answer(text: String, media_type: &'static str) -> Response {

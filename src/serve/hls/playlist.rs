@@ -93,6 +93,12 @@ impl MediaPlaylist {
         out
     }
 
+    /// Bytes of its text.
+    #[expect(clippy::len_without_is_empty, reason = "one without a segment is not made")]
+    pub fn len(&self) -> usize {
+        self.text.len()
+    }
+
     /// The drive's address of a segment.
     pub fn segment(&self, index: usize) -> Option<SignedUrl> {
         self.segments.get(index).map(|range| self.base.join(&self.text[range.clone()]))
@@ -114,8 +120,11 @@ impl Base {
         let plain = address.expose().split(['?', '#']).next()?;
         let host = plain.find("://")? + 3;
         let site = plain[host..].find('/').map_or(plain.len(), |at| host + at);
-        let folder = plain[site..].rfind('/').map_or(plain, |at| &plain[..=site + at]);
-        Some(Self { origin, site: plain[..site].to_owned(), folder: folder.to_owned() })
+        let folder = match plain[site..].rfind('/') {
+            None => format!("{plain}/"),
+            Some(at) => plain[..=site + at].to_owned(),
+        };
+        Some(Self { origin, site: plain[..site].to_owned(), folder })
     }
 
     /// Whether a line leads to the playlist's own scheme, host and port, and can stand in a header as it is.

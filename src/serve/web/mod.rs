@@ -2,11 +2,10 @@
 
 mod page;
 
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use self::page::FolderPage;
-use super::content::redirect;
-use super::plan::{Delivery, Way};
+use super::content::set;
 use super::target::Target;
 use super::{Site, media_type};
 use crate::error::Result;
@@ -68,7 +67,11 @@ impl Site {
         if !raw.ends_with('/') {
             // The page's addresses are relative to the folder.
             let folder = format!("{}{}", self.addresses.prefix(), page::folder_address(&target.path));
-            return Ok(redirect(&folder, Delivery { way: Way::Redirect, reason: None }));
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::FOUND;
+            set(response.headers_mut(), header::LOCATION, &folder);
+            response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+            return Ok(response);
         }
         let listing = self.find(&target.path, Want::Children).await?.into_children()?;
         let prefix = self.addresses.prefix();

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::driver::Entry;
+use crate::http::conditional::http_date;
 use crate::mount::Mount;
 use crate::path::{VirtualPath, encode_component};
 use crate::serve::addresses::{Addresses, Route};
@@ -184,7 +185,8 @@ struct Minute(Option<SystemTime>);
 
 impl Display for Minute {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Some(time) = self.0 else { return f.write_str("-") };
+        // An HTTP date has just the years that the form can carry.
+        let Some(time) = self.0.filter(|time| http_date(*time).is_some()) else { return f.write_str("-") };
         let text = humantime::format_rfc3339_seconds(time).to_string();
         match (text.get(..10), text.get(11..16)) {
             (Some(day), Some(minute)) => write!(f, "{day} {minute}"),
@@ -240,5 +242,7 @@ mod tests {
         assert_eq!(HumanSize(100 << 30).to_string(), "100.0 GiB");
         let time = humantime::parse_rfc3339("2026-11-21T10:11:12Z").unwrap();
         assert_eq!(Minute(Some(time)).to_string(), "2026-11-21 10:11");
+        let old = std::time::UNIX_EPOCH - std::time::Duration::from_secs(1);
+        assert_eq!(Minute(Some(old)).to_string(), "-");
     }
 }
