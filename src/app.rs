@@ -1,5 +1,6 @@
 //! The composition root: the only file that sees every room. Builds the drivers, the caches and both stacks.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,7 +37,6 @@ pub struct App {
     pub service: BoxHttp,
     /// What the operator's tools talk to.
     pub admin: BoxHttp,
-    addresses: Arc<Addresses>,
     mounts: Arc<MountTable>,
     shutdown_grace: Duration,
     tasks: TaskTracker,
@@ -60,16 +60,13 @@ impl App {
     /// `Internal` where this machine lacks something: a folder to serve, a state folder that can be written.
     pub fn build(config: &Config, clock: Clock) -> Result<Self> {
         let tasks = TaskTracker::new();
-        let token = api_token(config)?;
+        let token = match kept_token(config)? {
+            Some(token) => token,
+            None => make_token(config)?,
+        };
         let signer = Signer::new(&token);
         let access = &config.access;
-        let addresses = Arc::new(Addresses::new(
-            config.serve.public_url.as_deref(),
-            signer.clone(),
-            access.sign_all && !access.guest,
-            access.link_expires,
-            clock.clone(),
-        ));
+        let addresses = Arc::new(Addresses::new(&config.serve, access, signer.clone(), clock.clone()));
 
         let context = Context {
             clock: clock.clone(),
@@ -132,16 +129,10 @@ impl App {
         Ok(Self {
             service: BoxHttp::new(service),
             admin: BoxHttp::new(admin),
-            addresses,
             mounts,
             shutdown_grace: config.server.shutdown_grace,
             tasks,
         })
-    }
-
-    /// The addresses of our routes, for printing them.
-    pub fn addresses(&self) -> &Addresses {
-        &self.addresses
     }
 
     /// Lets every mount get ready, for at most `longest`; what is not ready by then goes on in the background.
@@ -174,26 +165,45 @@ impl App {
     }
 }
 
+/// The addresses that a server with this configuration gives out, for printing one without running it.
+///
+/// # Errors
+/// `Internal` where addresses are signed and there is no key yet, or it cannot be read.
+pub fn addresses(config: &Config, clock: Clock) -> Result<Addresses> {
+    let token = kept_token(config)?.ok_or_else(|| {
+        Error::new(ErrorKind::Internal, "sign an address")
+            .saying("there is no API token yet: start `sluice serve` once, or set access.api_token")
+    })?;
+    Ok(Addresses::new(&config.serve, &config.access, Signer::new(&token), clock))
+}
+
 /// The API token: the operator's, else the one that was made at the first start.
-fn api_token(config: &Config) -> Result<Secret> {
+fn kept_token(config: &Config) -> Result<Option<Secret>> {
     if let Some(token) = &config.access.api_token {
-        return Ok(token.clone());
+        return Ok(Some(token.clone()));
     }
     let file = config.state_dir.join(TOKEN_FILE);
-    let fault = |error: std::io::Error| {
-        Error::new(ErrorKind::Internal, "keep the API token").with("file", file.display()).caused_by(error)
-    };
     match std::fs::read_to_string(&file) {
-        Ok(token) if !token.trim().is_empty() => Ok(Secret::new(token.trim())),
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(fault(error)),
-        // Where guests may play, nothing hangs on the token, and a start should leave nothing behind.
-        _ if config.access.guest => new_token(),
-        _ => {
-            let token = new_token()?;
-            crate::state::write_durably(&file, token.expose().as_bytes()).map_err(fault)?;
-            Ok(token)
-        }
+        Ok(token) => Ok(Some(Secret::new(token.trim())).filter(|token| !token.is_empty())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(token_fault(&file, error)),
     }
+}
+
+/// Makes an API token and keeps it; not where guests may play, since there nothing hangs on it, and a start should
+/// leave nothing behind.
+fn make_token(config: &Config) -> Result<Secret> {
+    let token = new_token()?;
+    if !config.access.guest {
+        let file = config.state_dir.join(TOKEN_FILE);
+        crate::state::write_durably(&file, token.expose().as_bytes())
+            .map_err(|error| token_fault(&file, error))?;
+    }
+    Ok(token)
+}
+
+fn token_fault(file: &Path, error: std::io::Error) -> Error {
+    Error::new(ErrorKind::Internal, "keep the API token").with("file", file.display()).caused_by(error)
 }
 
 fn new_token() -> Result<Secret> {
@@ -209,7 +219,7 @@ fn random<const N: usize>() -> Result<[u8; N]> {
 }
 
 const TOKEN_FILE: &str = "api_token";
-/// Requests under way, bodies included; chosen so that their sockets fit into the usual 4,096 file descriptors.
+/// Requests under way, bodies included. Chosen: two sockets each fit into the usual hard limit of 4,096 open files.
 const MOST_REQUESTS: usize = 1500;
 /// Of the drive's playlists kept; a film of two hours takes some 500. Chosen against the 128 MiB of a NAS.
 const PLAYLISTS_KIB: u64 = 16 * 1024;

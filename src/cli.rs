@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use sluice::app::{App, Listeners};
+use sluice::app::{self, App, Listeners};
 use sluice::clock::Clock;
 use sluice::config::{self, Config, ConfigErrors};
 use sluice::path::VirtualPath;
@@ -91,7 +91,9 @@ impl Args {
             }
             Command::Check { config } => check(config.as_deref(), &environment),
             Command::Link { path, hls, expires, config } => {
+                // The contract has one code for all that can go wrong here.
                 link(&path, hls, expires.as_deref(), config.as_deref(), &environment)
+                    .map_err(Failure::at_run_time)
             }
         };
         match result {
@@ -124,6 +126,7 @@ fn serve(
             "the configuration has no [[mount]]: there is nothing to serve".to_owned(),
         ));
     }
+    raise_open_files();
     runtime()?.block_on(async {
         let app = App::build(&config, Clock::new()).map_err(|error| Failure::Run(error.to_string()))?;
         let mut public = Vec::new();
@@ -152,6 +155,19 @@ fn serve(
     })
 }
 
+/// A viewer takes two sockets, one on each side; the usual soft limit of 1,024 is for programs that use `select`.
+fn raise_open_files() {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let limit = getrlimit(Resource::Nofile);
+        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            tracing::warn!(%error, "the limit of open files stays as it is");
+        }
+    }
+}
+
 fn check(file: Option<&Path>, environment: &BTreeMap<String, String>) -> Result<(), Failure> {
     let Some(file) = Config::find(file, environment) else { return Err(no_configuration()) };
     let config = Config::load(&file, environment.clone().into_iter())?;
@@ -175,13 +191,21 @@ fn link(
         None => config.access.link_expires,
         Some(text) => parse_duration(text).map_err(|error| Failure::Usage(format!("--expires {error}")))?,
     };
-    // The client that drives use wants a runtime, though nothing is asked of it here.
-    let runtime = runtime()?;
-    let _inside = runtime.enter();
-    let app = App::build(&config, Clock::new()).map_err(|error| Failure::Run(error.to_string()))?;
-    let origin = config.server.listen.first().map(|address| format!("http://{address}")).unwrap_or_default();
+    let addresses = app::addresses(&config, Clock::new()).map_err(|error| Failure::Run(error.to_string()))?;
+    let origin = config.server.listen.first().map(|address| match address.ip().is_unspecified() {
+        true => format!("http://localhost:{}", address.port()),
+        false => format!("http://{address}"),
+    });
     let (route, below) = if hls { (Route::Hls, "/master.m3u8") } else { (Route::Content, "") };
-    print(&app.addresses().absolute(route, &path, below, &origin, expires))
+    print(&addresses.absolute(route, &path, below, &origin.unwrap_or_default(), expires))
+}
+
+impl Failure {
+    fn at_run_time(self) -> Self {
+        match self {
+            Self::Run(message) | Self::Usage(message) => Self::Run(message),
+        }
+    }
 }
 
 impl From<ConfigErrors> for Failure {

@@ -111,7 +111,7 @@ fn accounts(access: &mut Section<'_>, default: &authenticate::Settings) -> authe
         let is_hash =
             user.secret("password_hash").is_some_and(|hash| hash.expose().starts_with("$argon2id$"));
         if !is_hash && !user.is_faulty("password_hash") {
-            user.fault("password_hash", "must be what `sluice hash-password` prints");
+            user.fault("password_hash", "must be an Argon2id hash in PHC form, `$argon2id$…`");
         }
         user.parsed("root", VirtualPath::root(), absolute_path);
         for permission in user.strings("permissions", &["read"]) {

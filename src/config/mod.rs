@@ -115,6 +115,8 @@ impl Config {
         };
         let keys = [
             ("SLUICE__ACCESS__GUEST", "true"),
+            // Several folders can be served at once; nobody watches over them.
+            ("SLUICE__SERVER__ADMIN_LISTEN", ""),
             ("SLUICE__MOUNT__0__PATH", "/"),
             ("SLUICE__MOUNT__0__DRIVER", "local"),
             ("SLUICE__MOUNT__0__OPTIONS__ROOT", root),

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use super::Settings;
 use crate::clock::Clock;
+use crate::layer::authenticate;
 use crate::path::{VirtualPath, encode_component};
 use crate::sign::Signer;
 
@@ -35,17 +37,18 @@ pub enum Route {
 // === impl Addresses ===
 
 impl Addresses {
-    /// `public_url` is what players see, without a trailing slash; without one, addresses begin with `/`.
-    pub fn new(
-        public_url: Option<&str>,
-        signer: Signer,
-        signed: bool,
-        expires: Duration,
-        clock: Clock,
-    ) -> Self {
-        let origin = public_url.unwrap_or_default().to_owned();
+    /// Addresses below the public one; without one, they begin with `/`. They are signed where the gate asks for it.
+    pub fn new(settings: &Settings, access: &authenticate::Settings, signer: Signer, clock: Clock) -> Self {
+        let origin = settings.public_url.clone().unwrap_or_default();
         let prefix = url::Url::parse(&origin).map(|url| url.path().trim_end_matches('/').to_owned());
-        Self { clock, expires, prefix: prefix.unwrap_or_default(), origin, signer, signed }
+        Self {
+            clock,
+            expires: access.link_expires,
+            prefix: prefix.unwrap_or_default(),
+            origin,
+            signer,
+            signed: access.sign_all && !access.guest,
+        }
     }
 
     /// The path that all our routes lie below; empty or like `/sluice`.
@@ -115,9 +118,15 @@ mod tests {
         let signer = Signer::new(&Secret::new("test-token"));
         let path = VirtualPath::parse("/ali/Movies/a b.mkv").unwrap();
         let sign = "_TXYEaQMHu0i6lxTvE8Yr1Tyt1OnZjz6rL4v2ABOHXo%3D%3A0";
-        let make = |signed| {
-            let public = Some("https://films.example.org/sluice");
-            Addresses::new(public, signer.clone(), signed, Duration::ZERO, Clock::new())
+        let make = |signed: bool| {
+            let settings = Settings { public_url: Some("https://films.example.org/sluice".to_owned()) };
+            let access = authenticate::Settings {
+                guest: !signed,
+                sign_all: true,
+                link_expires: Duration::ZERO,
+                api_token: None,
+            };
+            Addresses::new(&settings, &access, signer.clone(), Clock::new())
         };
         assert_eq!(make(false).local(Route::Content, &path, ""), "/sluice/d/ali/Movies/a%20b.mkv");
         assert_eq!(

@@ -145,3 +145,23 @@ async fn neither_credentials_nor_cookies_reach_the_content_host() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_file_that_was_replaced_is_looked_up_again() {
+    let rig = rig().await;
+    let path = "/p/ali/a/b/c/d/e/f/film.mkv";
+    assert_eq!(rig.get(path).range("bytes=0-9").send().await.body, drive_sim::content::bytes(7, 0, 10));
+    rig.sim.remove(DEEP);
+    rig.sim.add_file(DEEP, Content::Virtual { len: 4_000_000, seed: 8 });
+    // The old link is over, and its file with it; the entry would be believed for half an hour.
+    rig.pass(Duration::from_secs(901));
+    let redirect = rig.get("/d/ali/a/b/c/d/e/f/film.mkv").agent(FFMPEG).send().await;
+    assert_eq!(redirect.status, 302);
+    let part = follow(redirect.header("location"), Some("bytes=0-9")).await;
+    assert_eq!(part.body, drive_sim::content::bytes(8, 0, 10));
+    let head = rig.site.ask("HEAD", path).send().await;
+    assert_eq!(head.header("content-length"), "4000000");
+    rig.sim.remove(DEEP);
+    rig.pass(Duration::from_secs(901));
+    assert_eq!(rig.get(path).send().await.status, 404);
+}

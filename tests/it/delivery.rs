@@ -201,6 +201,9 @@ async fn a_signature_opens_its_film_in_every_form_and_nothing_else() {
     }
     assert_eq!(rig.get(&format!("/d/ali/films/b.mp4?sign={sign}")).send().await.status, 401);
     assert_eq!(rig.get("/browse/ali/films/").send().await.status, 401);
+    // What else is wrong is said only to those who may ask.
+    assert_eq!(rig.get(&format!("/d/ali/films/film.mp4?sign={sign}&via=pigeon")).send().await.status, 400);
+    assert_eq!(rig.get("/d/ali/films/film.mp4?via=pigeon").send().await.status, 401);
     let old = sluice::path::encode_component(&signer.sign(&path, 1_000_000_000));
     assert_eq!(rig.get(&format!("/d/ali/films/film.mp4?sign={old}")).send().await.status, 401);
     // What the playlists lead to carries the signature on.
@@ -277,4 +280,38 @@ async fn a_program_that_walks_the_pages_gets_files_and_a_browser_gets_a_player()
     );
     // A listing ignores a range: Kodi sends one.
     assert_eq!(rig.get("/browse/ali/films/").range("bytes=0-").send().await.status, 200);
+}
+
+#[tokio::test]
+async fn a_mount_within_a_mount_can_be_reached_by_its_folders() {
+    let (outer, inner) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    std::fs::write(outer.path().join("old.mkv"), "old").unwrap();
+    let long_ago = std::time::UNIX_EPOCH - std::time::Duration::from_secs(86_400 * 3650);
+    std::fs::File::options()
+        .write(true)
+        .open(outer.path().join("old.mkv"))
+        .unwrap()
+        .set_modified(long_ago)
+        .unwrap();
+    std::fs::write(inner.path().join("film.mkv"), "film").unwrap();
+    let mount = |path, root: &TempDir| {
+        let root = root.path().display();
+        format!("[[mount]]\npath = \"{path}\"\ndriver = \"local\"\n[mount.options]\nroot = \"{root}\"\n")
+    };
+    let text = format!(
+        "[server]\nlisten = [\"127.0.0.1:0\"]\nadmin_listen = \"\"\n[access]\nguest = true\n{}{}",
+        mount("/", &outer),
+        mount("/a/b", &inner)
+    );
+    let site = Site::start(&text, TempDir::new().unwrap()).await;
+    for (page, link) in
+        [("/browse/", "a/"), ("/browse/", "old.mkv"), ("/browse/a/", "b/"), ("/browse/a/b/", "film.mkv")]
+    {
+        let reply = site.get(page).send().await;
+        assert_eq!(reply.status, 200, "{page}");
+        assert!(reply.text().contains(&format!("href=\"{link}\"")), "{page}: {}", reply.text());
+    }
+    assert_eq!(site.get("/d/a/b/film.mkv").send().await.body, b"film");
+    let head = site.ask("HEAD", "/d/old.mkv").send().await;
+    assert_eq!((head.status, head.header("last-modified")), (200, ""));
 }

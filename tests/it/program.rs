@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
 use drive_sim::{Content, Sample, Sim};
 use sluice::clock::Clock;
@@ -25,15 +25,16 @@ fn run(folder: &Path, arguments: &[&str]) -> Output {
 struct Server {
     child: Child,
     base: String,
+    lines: BufReader<ChildStdout>,
 }
 
 impl Server {
     fn start(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        let mut server = Self { child, base: String::new(), lines };
+        let line = server.next_line();
         let base = line.trim().strip_prefix("listening on ").map(str::to_owned);
-        let mut server = Self { child, base: String::new() };
         match base {
             Some(base) => server.base = base,
             None => {
@@ -42,6 +43,12 @@ impl Server {
             }
         }
         server
+    }
+
+    fn next_line(&mut self) -> String {
+        let mut line = String::new();
+        self.lines.read_line(&mut line).unwrap();
+        line
     }
 
     fn signal(&self, name: &str) {
@@ -102,7 +109,7 @@ async fn serving_a_folder_needs_no_configuration_and_stops_cleanly() {
     let folder = TempDir::new().unwrap();
     std::fs::write(folder.path().join("film.mp4"), Sample::Mp4.bytes()).unwrap();
     let mut command = sluice(folder.path());
-    command.args(["serve", ".", "--listen", "127.0.0.1:0"]).env("SLUICE__SERVER__ADMIN_LISTEN", "");
+    command.args(["serve", ".", "--listen", "127.0.0.1:0"]);
     let mut server = Server::start(command);
     let film = client().get(format!("{}/d/film.mp4", server.base)).send().await.unwrap();
     assert_eq!(film.bytes().await.unwrap(), Sample::Mp4.bytes());
@@ -251,5 +258,37 @@ fn link_prints_an_address_that_opens_the_film() {
     let until: u64 = ending.trim().rsplit("%3A").next().unwrap().parse().unwrap();
     let wall = Clock::new().wall().as_secs();
     assert!((wall + 7 * 86_400 - 60..=wall + 7 * 86_400).contains(&until), "{ending}");
-    assert_eq!(run(folder.path(), &["link", "/a/../b"]).status.code(), Some(2));
+    assert_eq!(run(folder.path(), &["link", "/a/../b"]).status.code(), Some(1));
+    // Without a key there is nothing to sign with, and a new one would not be the server's.
+    std::fs::write(folder.path().join("sluice.toml"), text.replace("api_token = \"test-token\"\n", ""))
+        .unwrap();
+    let output = run(folder.path(), &["link", "/ali/a.mkv"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("there is no API token yet"));
+    assert!(!folder.path().join("state").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_admin_listener_tells_how_it_goes() {
+    let sim = Sim::builder().file("/a.mkv", Content::Virtual { len: 1000, seed: 1 }).start().await.unwrap();
+    let folder = TempDir::new().unwrap();
+    let text = configuration(&sim, &Setup::default())
+        .replace("admin_listen = \"\"", "admin_listen = \"127.0.0.1:0\"");
+    std::fs::write(folder.path().join("sluice.toml"), text).unwrap();
+    let mut command = sluice(folder.path());
+    command.arg("serve");
+    let mut server = Server::start(command);
+    let admin = server.next_line();
+    let admin = admin.trim().strip_prefix("listening on ").unwrap();
+    let http = client();
+    let get = |path: &str| http.get(format!("{admin}{path}")).send();
+    http.get(format!("{}/p/ali/a.mkv", server.base)).send().await.unwrap().bytes().await.unwrap();
+    assert_eq!(get("/healthz").await.unwrap().status(), 200);
+    let ready = get("/readyz").await.unwrap();
+    assert_eq!((ready.status().as_u16(), &*ready.text().await.unwrap()), (200, "/ali: ready\n"));
+    let metrics = get("/metrics").await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("sluice_requests_total{status=\"200\"}"), "{metrics}");
+    assert_eq!(get("/nothing").await.unwrap().status(), 404);
+    server.signal("TERM");
+    assert_eq!(server.child.wait().unwrap().code(), Some(0));
 }

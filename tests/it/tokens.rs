@@ -22,21 +22,46 @@ async fn rig(files: usize) -> Rig {
     .await
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_thousand_callers_with_an_expired_token_make_one_refresh() {
     let rig = rig(1000).await;
-    rig.sim.reset_counts();
+    for round in 1..=3 {
+        rig.sim.reset_counts();
+        rig.sim.expire_access_tokens();
+        // Ours forgets what it knows of the files, so that every caller must ask the drive.
+        rig.site.clock.advance(Duration::from_secs(1801));
+        let asks = (0..1000).map(|number| {
+            let rig = &rig;
+            async move { rig.site.ask("HEAD", &format!("/d/ali/f/{number}.mkv")).send().await.status }
+        });
+        let statuses = futures_util::future::join_all(asks).await;
+        assert!(statuses.iter().all(|status| *status == 200), "round {round}: {statuses:?}");
+        assert_eq!(rig.sim.counts().refreshes, 1, "round {round}");
+    }
+}
+
+#[tokio::test]
+async fn an_exchange_that_keeps_failing_is_not_made_again_at_once() {
+    let rig = rig(1).await;
     rig.sim.expire_access_tokens();
-    let asks = (0..1000).map(|number| async move { number }).map(|number| {
-        let rig = &rig;
-        async move {
-            let number = number.await;
-            rig.site.ask("HEAD", &format!("/d/ali/f/{number}.mkv")).send().await.status
-        }
-    });
-    let statuses = futures_util::future::join_all(asks).await;
-    assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
-    assert_eq!(rig.sim.counts().refreshes, 1);
+    rig.sim.reset_counts();
+    rig.sim.fault(Endpoint::AccessToken, Fault::BadGateway, 1000);
+    for _ in 0..20 {
+        assert_eq!(rig.site.ask("HEAD", "/d/ali/f/0.mkv").send().await.status, 502);
+    }
+    assert_eq!(rig.sim.counts().access_token, 2, "the first and the second, then a pause");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_token_that_could_not_be_kept_is_not_spent() {
+    let sim = Sim::builder().file("/a.mkv", Content::Virtual { len: 1000, seed: 1 }).start().await.unwrap();
+    let state = TempDir::new().unwrap();
+    // A file where the folder should be: root may write anywhere, so permissions would not do.
+    std::fs::write(state.path().join("aliyundrive_open"), "in the way").unwrap();
+    let site = Site::start(&configuration(&sim, &setup()), state).await;
+    assert_eq!(site.get("/d/ali/a.mkv").send().await.status, 500);
+    assert_eq!(sim.counts().refreshes, 0);
 }
 
 #[tokio::test]
