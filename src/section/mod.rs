@@ -5,12 +5,12 @@
 //! when the section is dropped is an unknown key. No fault repeats the value of a secret.
 
 mod report;
+mod secret_file;
 mod units;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::Read;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -187,7 +187,7 @@ impl<'a> Section<'a> {
             (Some((value, _)), None) | (Some((value, true)), Some((_, false))) => Some(value),
             (None, Some((path, _))) | (Some((_, false)), Some((path, true))) => {
                 by_file = true;
-                read_secret(&path).map_err(|message| self.fault(&file_key, message)).ok()
+                secret_file::read(&path).map_err(|message| self.fault(&file_key, message)).ok()
             }
             (Some(_), Some(_)) => {
                 self.fault(key, format!("is given twice, as {file_key} too; keep one of them"));
@@ -426,35 +426,6 @@ fn distance(one: &str, other: &str) -> usize {
     }
     row[other.len()]
 }
-
-fn read_secret(path: &str) -> Result<String, String> {
-    let unreadable = |error: std::io::Error| format!("cannot read {}: {}", quoted(path), error.kind());
-    let file = std::fs::File::open(path).map_err(unreadable)?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let mode = file.metadata().map_err(unreadable)?.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 {
-            return Err(format!("{} is open to others (mode {mode:03o}); chmod 600 closes it", quoted(path)));
-        }
-    }
-    let mut bytes = Vec::new();
-    file.take(LONGEST_SECRET + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() as u64 > LONGEST_SECRET {
-        return Err(format!("{} is too long for a secret", quoted(path)));
-    }
-    let mut text = String::from_utf8(bytes).map_err(|_| format!("{} is not UTF-8", quoted(path)))?;
-    if text.ends_with('\n') {
-        text.pop();
-        if text.ends_with('\r') {
-            text.pop();
-        }
-    }
-    if text.is_empty() { Err(format!("{} is empty", quoted(path))) } else { Ok(text) }
-}
-
-/// In bytes; chosen, so that a device or a film given by mistake is not read whole.
-const LONGEST_SECRET: u64 = 64 * 1024;
 
 #[cfg(test)]
 mod tests {
