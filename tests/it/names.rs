@@ -2,7 +2,7 @@
 
 use drive_sim::Content;
 
-use crate::support::{FFMPEG, Rig, Setup, UNPACED, follow, unlimited};
+use crate::support::{FFMPEG, Rig, follow};
 
 const NAMES: [&str; 12] = [
     "a film with spaces.mkv",
@@ -25,11 +25,11 @@ fn encoded(name: &str) -> String {
 
 #[tokio::test]
 async fn every_name_is_listed_resolved_and_ranged() {
-    let rig = Rig::with(Setup { options: UNPACED.to_owned(), ..Setup::default() }, |mut drive| {
+    let rig = Rig::start(|mut drive| {
         for (seed, name) in (0..).zip(NAMES) {
             drive = drive.file(&format!("/{name}/{name}"), Content::Virtual { len: 300_000, seed });
         }
-        drive.settings(unlimited)
+        drive
     })
     .await;
     let root = rig.get("/browse/ali/").send().await;
@@ -83,18 +83,19 @@ async fn a_file_of_a_hundred_gigabytes_is_ranged_byte_exactly() {
 #[tokio::test]
 async fn a_folder_of_twelve_thousand_is_listed_whole() {
     const COUNT: usize = 12_000;
-    let rig = Rig::with(Setup { options: UNPACED.to_owned(), ..Setup::default() }, |mut drive| {
+    let rig = Rig::start(|mut drive| {
         for number in 0..COUNT {
             drive = drive
                 .file(&format!("/many/{number:05}.mkv"), Content::Virtual { len: 10, seed: number as u64 });
         }
-        drive.settings(unlimited)
+        drive
     })
     .await;
     rig.sim.reset_counts();
     let page = rig.get("/browse/ali/many/").send().await;
     assert_eq!(page.text().matches("<tr class=\"video\">").count(), COUNT);
-    assert_eq!(rig.sim.counts().list, 60);
+    // Sixty pages, at the pace that the drive allows.
+    assert_eq!((rig.sim.counts().list, rig.sim.counts().rate_limited), (60, 0));
     // The listing answers for every child, the last one too.
     let calls = rig.sim.counts().api_calls();
     assert_eq!(rig.site.ask("HEAD", "/d/ali/many/11999.mkv").send().await.status, 200);
