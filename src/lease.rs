@@ -224,6 +224,11 @@ impl<V: Lease> LeaseCell<V> {
         self.0.get_or_fetch((), Spare::Alive, now, fetch).await
     }
 
+    /// Whether the value is still the one the caller has `seen`.
+    pub async fn holds(&self, seen: &Arc<V>, now: Instant) -> bool {
+        self.0.get(&(), Spare::Alive, now).await.is_some_and(|value| Arc::ptr_eq(&value, seen))
+    }
+
     /// As [`LeaseCache::discard`].
     pub async fn discard(&self, seen: &Arc<V>) {
         self.0.discard(&(), seen).await;

@@ -33,12 +33,6 @@ impl Site {
         })?;
         let entry = found.entry;
         let reply = reply(request.method(), request.headers(), target.range, &entry);
-        let is_asked = matches!(mount.policy.delivery, Mode::Auto | Mode::Proxy);
-        let bytes = Delivery { way: Way::Bytes, reason: (!is_asked).then_some("metadata") };
-        if request.method() == Method::HEAD || !matches!(reply, Reply::Whole | Reply::Part(_)) {
-            // Metadata answers these; a player's HEAD must cost no link.
-            return self.bytes(&mount, target, &entry, reply, Method::HEAD, bytes).await;
-        }
         let wish = Wish {
             mode: if target.endpoint == Endpoint::Proxied { Mode::Proxy } else { mount.policy.delivery },
             via: target.query.via,
@@ -46,6 +40,12 @@ impl Site {
             https: self.addresses.is_https(),
             segment: false,
         };
+        if request.method() == Method::HEAD || !matches!(reply, Reply::Whole | Reply::Part(_)) {
+            // Metadata answers these; a player's HEAD must cost no link.
+            let is_asked = matches!(wish.mode, Mode::Auto | Mode::Proxy);
+            let delivery = Delivery { way: Way::Bytes, reason: (!is_asked).then_some("metadata") };
+            return self.bytes(&mount, target, &entry, reply, Method::HEAD, delivery).await;
+        }
         let (offer, link) = if wish.considers_a_link(entry.duration) {
             self.offer(target, &entry, wish).await?
         } else {

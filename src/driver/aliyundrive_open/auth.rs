@@ -110,9 +110,12 @@ impl Vault {
     /// # Errors
     /// As [`Vault::token`].
     pub(super) async fn renew(&self, failed: &Arc<Token>) -> Result<Arc<Token>> {
-        // Before it is discarded: whoever fetches next, for whatever reason, must not find it on disk and take it.
-        self.inner.memory().dead = Some(failed.access.clone());
-        self.cell.discard(failed).await;
+        // Only for the token in use: a straggler with an older one must not cover up that this one has died since.
+        if self.cell.holds(failed, self.inner.clock.now()).await {
+            // Before it is discarded: whoever fetches next, for whatever reason, must not find it on disk and take it.
+            self.inner.memory().dead = Some(failed.access.clone());
+            self.cell.discard(failed).await;
+        }
         self.token().await
     }
 }
@@ -149,6 +152,7 @@ impl Inner {
         if let (Some(old), Some(new)) = (subject(&refresh), subject(&tokens.refresh_token))
             && old != new
         {
+            self.memory().refused = Some(Secret::new(refresh));
             return Err(Error::new(ErrorKind::Unavailable, "refresh the token")
                 .saying("the token server answered with the token of another account"));
         }
