@@ -25,14 +25,40 @@ pub(super) const DELIVERY: http::HeaderName = http::HeaderName::from_static("slu
 impl Site {
     /// Answers `/d` and `/p`.
     pub(super) async fn content(&self, request: &Request, target: &Target) -> Result<Response> {
-        let found = self.find(&target.path, Want::Entry).await?;
+        let (mount, entry) = self.file(&target.path).await?;
+        match self.deliver(request, target, &mount, &entry).await {
+            // The file was perhaps replaced since it was listed. The first attempt has found out what it is now; what was
+            // said of the old one is not true of the new one, so the answer begins anew, once.
+            Err(error) if error.kind() == ErrorKind::Upstream => {
+                let (mount, present) = self.file(&target.path).await?;
+                if present.validators().etag == entry.validators().etag {
+                    return Err(error);
+                }
+                self.deliver(request, target, &mount, &present).await
+            }
+            answer => answer,
+        }
+    }
+
+    /// The file at a path, and the mount it lies in.
+    async fn file(&self, path: &VirtualPath) -> Result<(Arc<Mount>, Arc<Entry>)> {
+        let found = self.find(path, Want::Entry).await?;
         let mount = found.mount.filter(|_| !found.entry.is_folder()).ok_or_else(|| {
             Error::new(ErrorKind::NotAFile, "open a file")
                 .saying("this is a folder, not a file; its page is below /browse")
-                .with("path", &target.path)
+                .with("path", path)
         })?;
-        let entry = found.entry;
-        let reply = reply(request.method(), request.headers(), target.range, &entry);
+        Ok((mount, found.entry))
+    }
+
+    async fn deliver(
+        &self,
+        request: &Request,
+        target: &Target,
+        mount: &Mount,
+        entry: &Arc<Entry>,
+    ) -> Result<Response> {
+        let reply = reply(request.method(), request.headers(), target.range, entry);
         let wish = Wish {
             mode: if target.endpoint == Endpoint::Proxied { Mode::Proxy } else { mount.policy.delivery },
             via: target.query.via,
@@ -44,18 +70,18 @@ impl Site {
             // Metadata answers these; a player's HEAD must cost no link.
             let is_asked = matches!(wish.mode, Mode::Auto | Mode::Proxy);
             let delivery = Delivery { way: Way::Bytes, reason: (!is_asked).then_some("metadata") };
-            return self.bytes(&mount, target, &entry, reply, Method::HEAD, delivery).await;
+            return self.bytes(mount, target, entry, reply, Method::HEAD, delivery).await;
         }
         let (offer, link) = if wish.considers_a_link(entry.duration) {
-            self.offer(target, &entry, wish).await?
+            self.offer(target, entry, wish).await?
         } else {
             (Offer::Nothing, None)
         };
         let delivery = wish.decide(offer);
         match (delivery.way, link) {
             (Way::Redirect, Some(link)) => Ok(redirect(link.expose(), delivery)),
-            (Way::DownloadProxy, _) => Ok(redirect(&self.download_proxy(&mount, &target.path)?, delivery)),
-            _ => self.bytes(&mount, target, &entry, reply, Method::GET, delivery).await,
+            (Way::DownloadProxy, _) => Ok(redirect(&self.download_proxy(mount, &target.path)?, delivery)),
+            _ => self.bytes(mount, target, entry, reply, Method::GET, delivery).await,
         }
     }
 

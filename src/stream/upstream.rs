@@ -152,7 +152,9 @@ impl<O: Origin> Opener<O> {
             Ok(Err(error)) => return Setback::Passing(error),
             Err(_) => return Setback::Passing(broke_off("no answer within the stall timeout")),
         };
-        let code = xml_code(&String::from_utf8_lossy(&body)).unwrap_or_default().to_owned();
+        let document = String::from_utf8_lossy(&body);
+        // Upstream text: no more of it than a code has.
+        let code: String = xml_code(&document).unwrap_or_default().chars().take(64).collect();
         match code.as_str() {
             "RequestDeniedByCallback" => Setback::Busy,
             _ => Setback::Stale(answered(StatusCode::FORBIDDEN).with("code", code)),

@@ -161,6 +161,13 @@ async fn a_file_that_was_replaced_is_looked_up_again() {
     assert_eq!(part.body, drive_sim::content::bytes(8, 0, 10));
     let head = rig.site.ask("HEAD", path).send().await;
     assert_eq!(head.header("content-length"), "4000000");
+    // The same through us: the first answer is the new file's already.
+    rig.sim.remove(DEEP);
+    rig.sim.add_file(DEEP, Content::Virtual { len: 3_000_000, seed: 9 });
+    rig.pass(Duration::from_secs(901));
+    let reply = rig.get(path).range("bytes=0-9").send().await;
+    assert_eq!((reply.status, reply.header("content-range")), (206, "bytes 0-9/3000000"));
+    assert_eq!(reply.body, drive_sim::content::bytes(9, 0, 10));
     rig.sim.remove(DEEP);
     rig.pass(Duration::from_secs(901));
     assert_eq!(rig.get(path).send().await.status, 404);
