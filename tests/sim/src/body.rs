@@ -42,6 +42,7 @@ struct Pace {
 enum Cut {
     End { after: u64, flushed: bool },
     Reset { after: u64, flushed: bool, flag: Arc<AtomicBool> },
+    Slow { after: u64, bytes_per_second: f64 },
     Stall { after: u64, wait: Duration },
 }
 
@@ -109,6 +110,11 @@ impl SimBody {
         self.cut = Some(Cut::Reset { after, flushed: false, flag: Arc::clone(flag) });
     }
 
+    /// Sends no faster than this after so many bytes.
+    pub(crate) fn slow_after(&mut self, after: u64, bytes_per_second: f64) {
+        self.cut = Some(Cut::Slow { after, bytes_per_second });
+    }
+
     /// Pauses once after so many bytes.
     pub(crate) fn stall_after(&mut self, after: u64, wait: Duration) {
         self.cut = Some(Cut::Stall { after, wait });
@@ -124,11 +130,12 @@ impl SimBody {
         let left = |after: u64| after.saturating_sub(self.sent);
         match &mut self.cut {
             None => Ok(u64::MAX),
-            Some(Cut::End { after, .. } | Cut::Reset { after, .. } | Cut::Stall { after, .. })
-                if left(*after) > 0 =>
-            {
-                Ok(left(*after))
-            }
+            Some(
+                Cut::End { after, .. }
+                | Cut::Reset { after, .. }
+                | Cut::Slow { after, .. }
+                | Cut::Stall { after, .. },
+            ) if left(*after) > 0 => Ok(left(*after)),
             Some(Cut::End { flushed, .. } | Cut::Reset { flushed, .. }) if !*flushed => {
                 *flushed = true;
                 Err(Cutting::Wait(FLUSH))
@@ -137,6 +144,11 @@ impl SimBody {
             Some(Cut::Reset { flag, .. }) => {
                 flag.store(true, Ordering::SeqCst);
                 Err(Cutting::Break)
+            }
+            Some(Cut::Slow { bytes_per_second, .. }) => {
+                self.pace = Some(Pace { bytes_per_second: *bytes_per_second, due: Instant::now() });
+                self.cut = None;
+                Ok(u64::MAX)
             }
             Some(Cut::Stall { wait, .. }) => {
                 let wait = *wait;

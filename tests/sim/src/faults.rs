@@ -101,6 +101,13 @@ pub enum Fault {
     },
     /// The answer, otherwise right, takes this long to begin.
     SlowHead(Duration),
+    /// From so many bytes of body on, that connection gives no more than this a second.
+    Slow {
+        /// Bytes of body sent before.
+        after: u64,
+        /// Bytes a second after that.
+        bytes_per_second: u64,
+    },
     /// 503 with the storage's `SlowDown` XML (§4.3).
     SlowDown,
     /// The body pauses once.

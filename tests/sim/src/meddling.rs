@@ -56,6 +56,9 @@ pub(crate) fn alter(fault: &Fault, response: &mut Response<SimBody>, reset: &Arc
     match fault {
         Fault::Reset { after } => response.body_mut().reset_after(*after, reset),
         Fault::ShortBody { after } => response.body_mut().end_after(*after),
+        Fault::Slow { after, bytes_per_second } => {
+            response.body_mut().slow_after(*after, *bytes_per_second as f64);
+        }
         Fault::Stall { after, for_ } => response.body_mut().stall_after(*after, *for_),
         Fault::TruncatedJson => response.body_mut().halve(),
         Fault::WrongContentRange => {

@@ -13,7 +13,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, header::RANGE};
+use http::{
+    HeaderValue, Request, Response,
+    header::{DATE, RANGE},
+};
 use http_body_util::{BodyExt, Limited};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -24,7 +27,9 @@ use tokio::{
     time::sleep,
 };
 
-use crate::{api, body::SimBody, cdn, counts::Listener, drive::Drive, faults::Fault, meddling};
+use crate::{
+    api, body::SimBody, cdn, clock::http_date, counts::Listener, drive::Drive, faults::Fault, meddling,
+};
 
 /// Serves a listener until aborted; its connections go with it.
 #[expect(clippy::disallowed_methods, reason = "a simulator has no task tracker: dropping it aborts these")]
@@ -111,6 +116,10 @@ async fn answer(place: &Place, request: Request<Incoming>) -> Result<Response<Si
         Some(Fault::LoseAnswer) => return Err(Dropped),
         Some(fault) => meddling::alter(&fault, &mut response, &place.reset),
         None => {}
+    }
+    // The server would put the machine's time there, which a test may have left behind.
+    if let Ok(date) = HeaderValue::try_from(http_date(place.drive.clock.now_ms())) {
+        response.headers_mut().insert(DATE, date);
     }
     if place.listener == Listener::Content {
         return Ok(response.map(|body| body.metered(&place.drive.streams)));
