@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use crate::logs::Lines;
 use clap::{Parser, Subcommand, ValueEnum};
 use sluice::app::{self, App, Listeners};
 use sluice::clock::Clock;
@@ -85,10 +86,14 @@ impl Args {
     pub(crate) fn run(self) -> ExitCode {
         let environment = config::environment();
         let result = match self.command {
-            Command::Serve { dir, config, listen } => {
-                start_logs(self.log_format, &environment);
-                serve(dir.as_deref(), config.as_deref(), listen, &environment)
-            }
+            Command::Serve { dir, config, listen } => Lines::start()
+                .map_err(|error| Failure::Run(format!("failed to start: {error}")))
+                .and_then(|lines| {
+                    start_logs(self.log_format, &environment, lines.clone());
+                    let result = serve(dir.as_deref(), config.as_deref(), listen, &environment);
+                    lines.flush();
+                    result
+                }),
             Command::Check { config } => check(config.as_deref(), &environment),
             Command::Link { path, hls, expires, config } => {
                 // The contract has one code for all that can go wrong here.
@@ -287,11 +292,10 @@ impl Signals {
     }
 }
 
-fn start_logs(format: LogFormat, environment: &BTreeMap<String, String>) {
+fn start_logs(format: LogFormat, environment: &BTreeMap<String, String>, lines: Lines) {
     let filter = environment.get("SLUICE_LOG").map_or("info", String::as_str);
     let filter = EnvFilter::builder().parse_lossy(filter);
-    let logs =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(lines).with_target(false);
     match format {
         LogFormat::Json => logs.json().init(),
         LogFormat::Text => logs.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),

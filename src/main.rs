@@ -1,6 +1,7 @@
 //! The program: arguments, logs, and the exit code.
 
 mod cli;
+mod logs;
 
 use std::process::ExitCode;
 
