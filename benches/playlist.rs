@@ -65,7 +65,14 @@ fn decisions(c: &mut Criterion) {
     let mut entry = Entry::folder(EntryId::new("65a1f0c20123456789abcdef0123456789abcdef"), "film.mkv");
     (entry.kind, entry.len) = (EntryKind::File, 40 << 30);
     let range = RangeSpec::parse("bytes=1000000-");
-    let wish = Wish { mode: Mode::Auto, via: None, client: Client::Kodi, https: false, segment: false };
+    let wish = Wish {
+        mode: Mode::Auto,
+        via: None,
+        client: Client::Kodi,
+        https: false,
+        segment: false,
+        in_the_middle: false,
+    };
     let offer = Offer::Link {
         https: true,
         needs_headers: false,

@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::driver::{Context, Shared};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::client;
+use crate::http::content::ContentClient;
 use crate::layer::authenticate::{AuthenticateLayer, Classify, Gate};
 use crate::layer::cors::{CorsLayer, IsMedia};
 use crate::layer::deadline::{DeadlineLayer, Patience};
@@ -27,7 +28,7 @@ use crate::secret::Secret;
 use crate::serve::addresses::Addresses;
 use crate::serve::{Site, admin, target};
 use crate::sign::Signer;
-use crate::stream::Engine;
+use crate::stream::{Counters, Engine};
 use crate::transport::{self, BoxHttp};
 
 /// The program, built and not yet listening.
@@ -38,7 +39,7 @@ pub struct App {
     /// What the operator's tools talk to.
     pub admin: BoxHttp,
     mounts: Arc<MountTable>,
-    shutdown_grace: Duration,
+    transport: transport::Settings,
     tasks: TaskTracker,
 }
 
@@ -83,7 +84,15 @@ impl App {
         });
         let mounts = Arc::new(MountTable::new(mounts.collect::<Result<_>>()?));
         let resolver = Resolver::new(Arc::clone(&mounts), &config.cache, clock.clone(), &tasks);
-        let engine = Engine::new(client::for_content()?, config.proxy.clone());
+        let mut metrics = Metrics::new();
+        let engine = Engine::new(
+            ContentClient::new()?,
+            config.proxy.clone(),
+            &config.blocks,
+            &config.state_dir.join(BLOCKS),
+            Counters::register(metrics.registry()),
+            &tasks,
+        )?;
         let site = Site::new(
             Arc::clone(&addresses),
             BoxResolve::new(resolver),
@@ -99,7 +108,7 @@ impl App {
         let prefix = addresses.prefix().to_owned();
         let classify: Classify = Arc::new(move |request| target::requirement(request, &prefix));
         let gate = Gate::new(access, token, signer, classify, clock);
-        let metrics = Arc::new(Metrics::new());
+        let metrics = Arc::new(metrics);
         let trace = TraceLayer::new(u32::from_be_bytes(random()?), Arc::clone(&metrics));
         let hold = config.proxy.hold;
         let prefix = addresses.prefix().to_owned();
@@ -130,7 +139,7 @@ impl App {
             service: BoxHttp::new(service),
             admin: BoxHttp::new(admin),
             mounts,
-            shutdown_grace: config.server.shutdown_grace,
+            transport: config.server.clone(),
             tasks,
         })
     }
@@ -154,7 +163,7 @@ impl App {
     /// Serves until `stop`, then drains.
     pub async fn run(self, listeners: Listeners, stop: CancellationToken) {
         let serve = |listener, service| {
-            transport::run(listener, service, stop.clone(), self.shutdown_grace, self.tasks.clone())
+            transport::run(listener, service, stop.clone(), self.transport.clone(), self.tasks.clone())
         };
         let public = listeners.public.into_iter().map(|listener| serve(listener, self.service.clone()));
         let admin = listeners.admin.map(|listener| serve(listener, self.admin.clone()));
@@ -219,6 +228,7 @@ fn random<const N: usize>() -> Result<[u8; N]> {
 }
 
 const TOKEN_FILE: &str = "api_token";
+const BLOCKS: &str = "blocks";
 /// Requests under way, bodies included. Chosen: two sockets each fit into the usual hard limit of 4,096 open files.
 const MOST_REQUESTS: usize = 1500;
 /// Of the drive's playlists kept; a film of two hours takes some 500. Chosen against the 128 MiB of a NAS.

@@ -23,7 +23,7 @@
 //! | [`transport`] | connections: accept, HTTP/1.1, drain |
 //! | [`layer`] | what every request passes, outermost first, with reasons |
 //! | [`serve`] | what a client can ask for: reads the head, decides, answers |
-//! | [`stream`] | a body that survives what the drive does, and who may hold one of its few connections |
+//! | [`stream`] | a body that survives what the drive does: cache of blocks, shared feeds, who may hold a connection |
 //! | [`resolve`] | path → entry → link or preview, each fetched once per life |
 //! | [`mount`] | which drive a path belongs to |
 //! | [`driver`] | what a drive is to us; one folder a vendor |
@@ -42,8 +42,8 @@
 //!   serve::plan       preconditions and range -> 304, 412, 416, part or whole; wish and link -> way
 //!   resolve           entry -> link (lease cache | driver.source: coalesced, detached from its caller, paced)
 //!   serve::content    302, or a body from stream
-//!   stream            reads through broker; on expiry, reset, stall or short read it asks resolve for another
-//!                     lease and goes on at the next byte
+//!   stream            block cache, else a feed near by, else a part opened through the broker; on expiry, reset, stall,
+//!                     collapse or short read it goes on at the next byte, with another lease where that helps
 //! ```
 //!
 //! Nothing flows back up except that one loop, which names the lease that failed.
@@ -62,7 +62,8 @@
 //! # Where state lives
 //!
 //! Entries, links, previews and playlists live in bounded caches and end with the process. On disk, in the state folder,
-//! are only the API token and each account's tokens; see [`state`].
+//! are only the API token, each account's tokens and, if the operator wants it, blocks of files; see [`state`]. The stream
+//! engine holds what is being read: the accounts' connections, and at most a window for each stream.
 
 pub mod app;
 pub mod clock;

@@ -18,14 +18,17 @@ pub(super) fn read(mut root: Section<'_>) -> Config {
     let default = Config::default();
     let mut server = root.section("server");
     let mut access = root.section("access");
+    let mut cache = root.section("cache");
+    let mut proxy = root.section("proxy");
     let config = Config {
-        server: listeners(&mut server, &default.server),
+        server: listeners(&mut server, &mut proxy, &default.server),
         serve: serve::Settings {
             public_url: server.parsed("public_url", default.serve.public_url, outside_url),
         },
         access: accounts(&mut access, &default.access),
-        cache: caches(&mut root.section("cache"), &default.cache),
-        proxy: streams(&mut root.section("proxy"), &default.proxy),
+        blocks: blocks(&mut cache, default.blocks),
+        cache: caches(&mut cache, &default.cache),
+        proxy: streams(&mut proxy, &default.proxy),
         mounts: mounts(root.sections("mount")),
         state_dir: server.parsed("state_dir", default.state_dir, |text| match text {
             "" => Err("must name a folder".to_owned()),
@@ -45,7 +48,11 @@ pub(super) fn read(mut root: Section<'_>) -> Config {
     config
 }
 
-fn listeners(server: &mut Section<'_>, default: &transport::Settings) -> transport::Settings {
+fn listeners(
+    server: &mut Section<'_>,
+    proxy: &mut Section<'_>,
+    default: &transport::Settings,
+) -> transport::Settings {
     let usual: Vec<_> = default.listen.iter().map(SocketAddr::to_string).collect();
     let usual: Vec<_> = usual.iter().map(String::as_str).collect();
     let mut listen: Vec<SocketAddr> = Vec::new();
@@ -90,6 +97,7 @@ fn listeners(server: &mut Section<'_>, default: &transport::Settings) -> transpo
         listen,
         admin_listen,
         shutdown_grace: server.duration("shutdown_grace", default.shutdown_grace),
+        idle_timeout: waiting(proxy, "idle_timeout", default.idle_timeout),
     }
 }
 
@@ -144,18 +152,21 @@ fn accounts(access: &mut Section<'_>, default: &authenticate::Settings) -> authe
     }
 }
 
+fn blocks(cache: &mut Section<'_>, default: stream::BlockSettings) -> stream::BlockSettings {
+    stream::BlockSettings {
+        memory: cache.size("block_memory", default.memory),
+        disk: cache.size("block_disk", default.disk),
+    }
+}
+
 fn caches(cache: &mut Section<'_>, default: &resolve::Settings) -> resolve::Settings {
-    cache.size("block_memory", 64 << 20);
-    cache.size("block_disk", 0);
     // An address of that kind may hold a password.
     if let Some(url) = cache.secret("redis_url")
         && !["redis://", "rediss://"].iter().any(|scheme| url.expose().starts_with(scheme))
     {
         cache.fault("redis_url", "must begin with redis:// or rediss://");
     }
-    for key in ["block_memory", "block_disk", "redis_url"] {
-        cache.pending(key);
-    }
+    cache.pending("redis_url");
     resolve::Settings {
         entries: cache.integer("entries", default.entries, 0..=MOST_ENTRIES),
         links: cache.integer("links", default.links, 0..=MOST_ENTRIES),
@@ -167,24 +178,22 @@ fn caches(cache: &mut Section<'_>, default: &resolve::Settings) -> resolve::Sett
 fn streams(proxy: &mut Section<'_>, default: &stream::Settings) -> stream::Settings {
     let settings = stream::Settings {
         window: proxy.size("window", default.window),
-        stall_timeout: proxy.duration("stall_timeout", default.stall_timeout),
-        hold: proxy.duration("hold", default.hold),
-        idle_timeout: proxy.duration("idle_timeout", default.idle_timeout),
+        stall_timeout: waiting(proxy, "stall_timeout", default.stall_timeout),
+        hold: waiting(proxy, "hold", default.hold),
     };
     if settings.window == 0 {
         proxy.fault("window", "must be more than 0B");
     }
-    let waits = [
-        ("stall_timeout", settings.stall_timeout),
-        ("hold", settings.hold),
-        ("idle_timeout", settings.idle_timeout),
-    ];
-    for (key, _) in waits.into_iter().filter(|(_, wait)| *wait == Duration::ZERO) {
-        proxy.fault(key, "must be more than 0s");
-    }
-    proxy.pending("window");
-    proxy.pending("idle_timeout");
     settings
+}
+
+/// A time to wait, which cannot be none.
+fn waiting(section: &mut Section<'_>, key: &'static str, default: Duration) -> Duration {
+    let wait = section.duration(key, default);
+    if wait == Duration::ZERO {
+        section.fault(key, "must be more than 0s");
+    }
+    wait
 }
 
 fn mounts(sections: Vec<Section<'_>>) -> Vec<mount::Settings> {

@@ -34,6 +34,8 @@ pub struct Config {
     pub cache: resolve::Settings,
     /// Limits of one stream.
     pub proxy: stream::Settings,
+    /// How much is kept of the files themselves.
+    pub blocks: stream::BlockSettings,
     /// What hangs where. No two at the same path.
     pub mounts: Vec<mount::Settings>,
     /// Where rotated tokens, the signing key and the block cache are kept.
@@ -133,6 +135,7 @@ impl Default for Config {
                 listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8470))],
                 admin_listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 8471))),
                 shutdown_grace: Duration::from_secs(30),
+                idle_timeout: Duration::from_secs(60),
             },
             serve: serve::Settings { public_url: None },
             access: authenticate::Settings {
@@ -151,8 +154,8 @@ impl Default for Config {
                 window: 4 << 20,
                 stall_timeout: Duration::from_secs(4),
                 hold: Duration::from_secs(8),
-                idle_timeout: Duration::from_secs(60),
             },
+            blocks: stream::BlockSettings { memory: 64 << 20, disk: 0 },
             mounts: Vec::new(),
             state_dir: PathBuf::from("state"),
             notes: Vec::new(),

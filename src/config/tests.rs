@@ -384,8 +384,7 @@ users = ["bob"]
 fn what_has_no_effect_yet_is_noted_where_it_differs_from_the_default() {
     let text = r#"
 [cache]
-block_memory = "64MiB"
-block_disk = "1GiB"
+redis_url = "redis://127.0.0.1/0"
 [[access.rule]]
 path = "/kids"
 [[mount]]
@@ -398,9 +397,9 @@ options.root = "/srv"
     assert_eq!(
         notes,
         [
-            "sluice.toml:4: cache.block_disk: not yet in effect",
-            "sluice.toml:5: access.rule: not yet in effect",
-            "sluice.toml:10: mount.dav_delivery: not yet in effect",
+            "sluice.toml:3: cache.redis_url: not yet in effect",
+            "sluice.toml:4: access.rule: not yet in effect",
+            "sluice.toml:9: mount.dav_delivery: not yet in effect",
         ]
     );
 }

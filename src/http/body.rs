@@ -5,8 +5,9 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
+use http_body_util::BodyExt;
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 
 /// The body of an answer.
 ///
@@ -134,4 +135,34 @@ impl std::fmt::Debug for Body {
             Kind::Stream(_) => "Body::Stream",
         })
     }
+}
+
+/// Reads a whole body of at most `limit` bytes.
+///
+/// # Errors
+/// `Upstream` when it is longer; what the body fails with otherwise. Dropping the future drops the body.
+pub async fn read_limited(
+    body: impl http_body::Body<Data = Bytes, Error = Error>,
+    limit: usize,
+    operation: &'static str,
+) -> Result<Vec<u8>, Error> {
+    let too_long = || {
+        Error::new(ErrorKind::Upstream, operation)
+            .with("limit_bytes", limit)
+            .saying("the drive's answer is longer than makes sense")
+    };
+    let announced = body.size_hint().lower();
+    if announced > limit as u64 {
+        return Err(too_long());
+    }
+    let mut body = std::pin::pin!(body);
+    let mut whole = Vec::with_capacity(usize::try_from(announced).unwrap_or(0));
+    while let Some(frame) = body.frame().await {
+        let piece = frame?.into_data().unwrap_or_default();
+        if whole.len() + piece.len() > limit {
+            return Err(too_long());
+        }
+        whole.extend_from_slice(&piece);
+    }
+    Ok(whole)
 }

@@ -1,9 +1,11 @@
-//! The outbound clients: one for the drives' APIs, one for their content.
-//!
-//! Neither follows a redirect by itself nor decodes a body. Certificates are always checked.
+//! The client for the drives' APIs. It follows no redirect by itself and decodes no body; certificates are always checked.
+//! Content has its own: [`super::content`].
 
 use std::time::Duration;
 
+use http_body_util::BodyExt;
+
+use super::body::read_limited;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The `User-Agent` of everything we send. The drive fails calls without one.
@@ -13,34 +15,18 @@ pub const USER_AGENT: &str = concat!("sluice/", env!("CARGO_PKG_VERSION"));
 ///
 /// # Errors
 /// `Internal` when the TLS backend cannot be set up, for example without any certificate authority.
-pub fn for_api() -> Result<reqwest::Client> {
-    build(base().timeout(API_TIMEOUT))
-}
-
-/// A client for content. No limit on the whole, since a film lasts two hours; the stream engine watches for
-/// stalls itself.
-///
-/// # Errors
-/// `Internal` when the TLS backend cannot be set up, for example without any certificate authority.
-pub fn for_content() -> Result<reqwest::Client> {
-    // One connection a request: HTTP/2 would put several viewers behind one congestion window, and the drive
-    // counts bodies, not connections. Idle ones end before the drive's own 60 s limit.
-    build(base().http1_only().pool_idle_timeout(Duration::from_secs(50)))
-}
-
 #[expect(clippy::disallowed_methods, reason = "the one place where clients are made")]
-fn base() -> reqwest::ClientBuilder {
-    reqwest::Client::builder()
+pub fn for_api() -> Result<reqwest::Client> {
+    let client = reqwest::Client::builder()
         .user_agent(USER_AGENT)
+        .timeout(API_TIMEOUT)
         .redirect(reqwest::redirect::Policy::none())
         // Where we connect is for the configuration to say, not for a variable that somebody set for something else.
         .no_proxy()
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
-}
-
-fn build(builder: reqwest::ClientBuilder) -> Result<reqwest::Client> {
-    builder.build().map_err(|error| {
+        .build();
+    client.map_err(|error| {
         Error::new(ErrorKind::Internal, "set up an HTTP client").caused_by(error.without_url())
     })
 }
@@ -48,35 +34,19 @@ fn build(builder: reqwest::ClientBuilder) -> Result<reqwest::Client> {
 /// Longest time for one API call. Chosen: a call that takes longer would be answered too late for a player, who gives up at 8 to 10 s.
 pub const API_TIMEOUT: Duration = Duration::from_secs(6);
 /// Chosen: a round trip round the world with two lost packets.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Reads a whole body of at most `limit` bytes.
 ///
 /// # Errors
-/// `Upstream` when it is longer or breaks off, `Timeout` when it does not come in time. Cancel safe in that
-/// dropping the future closes the connection.
-pub async fn read_limited(
-    mut response: reqwest::Response,
+/// As [`read_limited`].
+pub async fn read_response(
+    response: reqwest::Response,
     limit: usize,
     operation: &'static str,
 ) -> Result<Vec<u8>> {
-    let too_long = || {
-        Error::new(ErrorKind::Upstream, operation)
-            .with("limit_bytes", limit)
-            .saying("the drive's answer is longer than makes sense")
-    };
-    let announced = response.content_length().unwrap_or(0);
-    if announced > limit as u64 {
-        return Err(too_long());
-    }
-    let mut whole = Vec::with_capacity(usize::try_from(announced).unwrap_or(0));
-    while let Some(piece) = response.chunk().await.map_err(|error| from_reqwest(error, operation))? {
-        if whole.len() + piece.len() > limit {
-            return Err(too_long());
-        }
-        whole.extend_from_slice(&piece);
-    }
-    Ok(whole)
+    let body = http::Response::<reqwest::Body>::from(response).into_body();
+    read_limited(body.map_err(|error| from_reqwest(error, operation)), limit, operation).await
 }
 
 /// A transport failure as our error. The address is taken out first, since it may be a credential.

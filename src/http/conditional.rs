@@ -78,12 +78,25 @@ impl Validators {
     }
 }
 
+/// Whether a request has no precondition, so that no version need be compared.
+pub fn is_unconditional(headers: &HeaderMap) -> bool {
+    !CONDITIONS.iter().any(|name| headers.contains_key(name))
+}
+
 /// An HTTP date of a time; nothing for one before 1970, which the form cannot carry.
 pub fn http_date(time: SystemTime) -> Option<String> {
     let seconds = unix_seconds(time)?;
     // The form has four digits for the year.
     (seconds < 253_402_300_800).then(|| httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds)))
 }
+
+const CONDITIONS: [header::HeaderName; 5] = [
+    header::IF_MATCH,
+    header::IF_MODIFIED_SINCE,
+    header::IF_NONE_MATCH,
+    header::IF_RANGE,
+    header::IF_UNMODIFIED_SINCE,
+];
 
 #[derive(Clone, Copy, Eq, PartialEq)]
 enum Comparison {

@@ -3,6 +3,7 @@
 pub mod body;
 pub mod client;
 pub mod conditional;
+pub mod content;
 pub mod range;
 
 pub use self::body::Body;

@@ -43,6 +43,11 @@ impl Metrics {
         metrics
     }
 
+    /// Where other rooms tell of their counters.
+    pub fn registry(&mut self) -> &mut Registry {
+        &mut self.registry
+    }
+
     /// The text that Prometheus reads.
     ///
     /// # Errors

@@ -66,11 +66,18 @@ impl Entries {
     /// # Errors
     /// `NotFound` where the drive said that there is none; what asking failed with otherwise.
     pub(super) async fn find(&self, mount: &Arc<Mount>, path: &VirtualPath) -> Result<Arc<Entry>> {
-        let Some(parent) = path.parent() else { return Ok(Arc::new(mount.driver.root())) };
-        let (this, owner, wanted) = (self.clone(), Arc::clone(mount), path.clone());
-        let fetch = async move { this.fetch(&owner, parent, &wanted).await };
-        let key = (mount.id, path.clone());
-        let found = self.found.get_or_fetch(key, Spare::Alive, self.clock.now(), fetch).await?;
+        let (key, now) = ((mount.id, path.clone()), self.clock.now());
+        let found = match self.found.get(&key, Spare::Alive, now).await {
+            // The usual case, for which no fetch need be made ready.
+            Some(found) => found,
+            None => {
+                let Some(parent) = path.parent() else { return Ok(Arc::new(mount.driver.root())) };
+                let (this, owner, wanted) = (self.clone(), Arc::clone(mount), path.clone());
+                let fetch = async move { this.fetch(&owner, parent, &wanted).await };
+                // Boxed, as all that is rare here: what a future may ever hold is moved about for every request.
+                Box::pin(self.found.get_or_fetch(key, Spare::Alive, now, fetch)).await?
+            }
+        };
         found.entry.clone().ok_or_else(|| Error::new(ErrorKind::NotFound, "find an entry"))
     }
 

@@ -103,7 +103,10 @@ pub struct SourceLease {
 
 /// The service. Clones share the caches.
 #[derive(Clone, Debug)]
-pub struct Resolver {
+pub struct Resolver(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     clock: Clock,
     entries: Entries,
     mounts: Arc<MountTable>,
@@ -118,16 +121,20 @@ type FileKey = (MountId, EntryId);
 impl Resolver {
     /// A resolver over these mounts, whose fetches run on `tasks`.
     pub fn new(mounts: Arc<MountTable>, settings: &Settings, clock: Clock, tasks: &TaskTracker) -> Self {
-        Self {
+        Self(Arc::new(Inner {
             entries: Entries::new(settings, clock.clone(), tasks),
             mounts,
             previews: LeaseCache::new(settings.links, tasks.clone()),
             sources: LeaseCache::new(settings.links, tasks.clone()),
             clock,
-        }
+        }))
     }
+}
 
-    async fn resolve(self, request: ResolveRequest) -> Result<Resolved> {
+// === impl Inner ===
+
+impl Inner {
+    async fn resolve(self: Arc<Self>, request: ResolveRequest) -> Result<Resolved> {
         let Some((mount, rest)) = self.mounts.find(&request.path) else {
             return self.above_the_mounts(&request);
         };
@@ -157,9 +164,13 @@ impl Resolver {
         match self.grant(&mount, &entry, &request).await {
             // The id is gone: the file was replaced, or is no more. What is known of the path is looked at again, once.
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                self.entries.forget(&mount, &rest).await;
-                let entry = self.entries.find(&mount, &rest).await?;
-                let grant = self.grant(&mount, &entry, &request).await?;
+                let again = async {
+                    self.entries.forget(&mount, &rest).await;
+                    let entry = self.entries.find(&mount, &rest).await?;
+                    let grant = self.grant(&mount, &entry, &request).await?;
+                    Ok((entry, grant))
+                };
+                let (entry, grant) = Box::pin(again).await?;
                 Ok(Resolved { mount: Some(mount), entry, grant })
             }
             grant => Ok(Resolved { grant: grant?, mount: Some(mount), entry }),
@@ -170,7 +181,7 @@ impl Resolver {
     async fn grant(&self, mount: &Arc<Mount>, entry: &Arc<Entry>, request: &ResolveRequest) -> Result<Grant> {
         let key = (mount.id, entry.id.clone());
         let now = self.clock.now();
-        let (mount, entry) = (Arc::clone(mount), Arc::clone(entry));
+        let fetched = || (Arc::clone(mount), Arc::clone(entry));
         Ok(match &request.want {
             Want::Children | Want::Entry => Grant::None,
             _ if entry.is_folder() => {
@@ -178,15 +189,23 @@ impl Resolver {
             }
             Want::Preview { failed } => {
                 if let Some(failed) = failed {
-                    self.previews.discard(&key, failed).await;
+                    Box::pin(self.previews.discard(&key, failed)).await;
                 }
+                let (mount, entry) = fetched();
                 let fetch = async move { mount.driver.preview(&entry).await };
-                Grant::Preview(self.previews.get_or_fetch(key, Spare::OwnUse, now, fetch).await?)
+                Grant::Preview(Box::pin(self.previews.get_or_fetch(key, Spare::OwnUse, now, fetch)).await?)
             }
             Want::Source { spare, failed } => {
-                if let Some(failed) = failed {
-                    self.sources.discard(&key, failed).await;
+                match failed {
+                    Some(failed) => Box::pin(self.sources.discard(&key, failed)).await,
+                    // The usual case, for which no fetch need be made ready.
+                    None => {
+                        if let Some(source) = self.sources.get(&key, *spare, now).await {
+                            return Ok(Grant::Source(source));
+                        }
+                    }
                 }
+                let (mount, entry) = fetched();
                 let fetch = async move {
                     let source = mount.driver.source(&entry).await?;
                     let life = match &source {
@@ -195,7 +214,7 @@ impl Resolver {
                     };
                     Ok(SourceLease { source, life })
                 };
-                Grant::Source(self.sources.get_or_fetch(key, *spare, now, fetch).await?)
+                Grant::Source(Box::pin(self.sources.get_or_fetch(key, *spare, now, fetch)).await?)
             }
         })
     }
@@ -234,7 +253,7 @@ impl Service<ResolveRequest> for Resolver {
     }
 
     fn call(&mut self, request: ResolveRequest) -> Self::Future {
-        Box::pin(self.clone().resolve(request))
+        Box::pin(Arc::clone(&self.0).resolve(request))
     }
 }
 

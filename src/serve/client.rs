@@ -1,5 +1,7 @@
 //! Which player is asking, told from its `User-Agent`.
 
+use std::time::Duration;
+
 /// A kind of client, as far as it changes what we answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Client {
@@ -67,6 +69,22 @@ impl Client {
     /// to another host. Measured for ffmpeg and mpv: they play on, but say so once a segment.
     pub fn keeps_one_connection(self) -> bool {
         matches!(self, Self::Ffmpeg | Self::Mpv)
+    }
+
+    /// How long a body for it should go on trying after the drive has failed for as long as a request is held. Most
+    /// clients ask again themselves after a cut, and waiting longer would pass the limits at which they give up
+    /// (8 s to 10 s). Measured: ffmpeg never does, takes a cut body for the end of the film, and waits for 90 s.
+    pub fn patience(self) -> Duration {
+        match self {
+            Self::Ffmpeg => Duration::from_secs(80),
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// Whether scanners use it to look at many files that nobody watches. Transcodes that somebody waits for are done with
+    /// it too, but those read on.
+    pub fn may_probe(self) -> bool {
+        self == Self::Ffmpeg
     }
 
     /// Whether it follows a redirect that changes from `http` to `https`.

@@ -17,7 +17,7 @@ use crate::mount::{Mode, Mount};
 use crate::path::{VirtualPath, encode_component};
 use crate::resolve::Want;
 use crate::secret::SignedUrl;
-use crate::stream::FileOrigin;
+use crate::stream::{Audience, FileOrigin};
 
 /// Says which way an answer went.
 pub(super) const DELIVERY: http::HeaderName = http::HeaderName::from_static("sluice-delivery");
@@ -30,11 +30,11 @@ impl Site {
             // The file was perhaps replaced since it was listed. The first attempt has found out what it is now; what was
             // said of the old one is not true of the new one, so the answer begins anew, once.
             Err(error) if error.kind() == ErrorKind::Upstream => {
-                let (mount, present) = self.file(&target.path).await?;
+                let (mount, present) = Box::pin(self.file(&target.path)).await?;
                 if present.validators().etag == entry.validators().etag {
                     return Err(error);
                 }
-                self.deliver(request, target, &mount, &present).await
+                Box::pin(self.deliver(request, target, &mount, &present)).await
             }
             answer => answer,
         }
@@ -63,8 +63,9 @@ impl Site {
             mode: if target.endpoint == Endpoint::Proxied { Mode::Proxy } else { mount.policy.delivery },
             via: target.query.via,
             client: target.client,
-            https: self.addresses.is_https(),
+            https: self.0.addresses.is_https(),
             segment: false,
+            in_the_middle: matches!(reply, Reply::Part(range) if range.start > 0),
         };
         if request.method() == Method::HEAD || !matches!(reply, Reply::Whole | Reply::Part(_)) {
             // Metadata answers these; a player's HEAD must cost no link.
@@ -93,7 +94,7 @@ impl Site {
         let spare = if keeps { Spare::OwnUse } else { Spare::HandOut };
         let lease = self.find(&target.path, Want::Source { spare, failed: None }).await?.into_source()?;
         let Source::Link(link) = &lease.source else { return Ok((Offer::Nothing, None)) };
-        let now = self.clock.now();
+        let now = self.0.clock.now();
         let offer = Offer::Link {
             https: link.url.scheme().eq_ignore_ascii_case("https"),
             needs_headers: !link.headers.is_empty(),
@@ -121,8 +122,7 @@ impl Site {
             Reply::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, None),
             Reply::Whole => (StatusCode::OK, Some(ByteRange::whole(entry.len))),
         };
-        let mut response = Response::new(Body::empty());
-        *response.status_mut() = status;
+        let mut response = response_of(status);
         describe(response.headers_mut(), entry, target);
         tell(response.headers_mut(), delivery, "proxy");
         let Some(range) = range else {
@@ -135,12 +135,14 @@ impl Site {
             return Ok(response);
         };
         if status == StatusCode::PARTIAL_CONTENT {
-            set(response.headers_mut(), header::CONTENT_RANGE, &range.to_content_range(entry.len));
+            response.headers_mut().insert(header::CONTENT_RANGE, range.to_content_range(entry.len));
         }
         response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(range.len()));
         if method != Method::HEAD {
-            let origin = FileOrigin::new(self.resolve.clone(), target.path.clone(), Arc::clone(entry));
-            *response.body_mut() = self.engine.part(origin, mount.driver.info(), range, entry.len).await?;
+            let origin = FileOrigin::new(self.0.resolve.clone(), target.path.clone(), Arc::clone(entry));
+            let audience =
+                Audience { may_probe: target.client.may_probe(), patience: target.client.patience() };
+            *response.body_mut() = self.0.engine.part(origin, mount.driver.info(), range, audience).await?;
         }
         Ok(response)
     }
@@ -150,14 +152,21 @@ impl Site {
         let base = mount.policy.download_proxy_url.as_deref().ok_or_else(|| {
             Error::new(ErrorKind::Internal, "send to the download proxy").with("mount", &mount.path)
         })?;
-        Ok(format!("{base}{}?sign={}", path.encoded(), self.addresses.sign(path)))
+        Ok(format!("{base}{}?sign={}", path.encoded(), self.0.addresses.sign(path)))
     }
+}
+
+/// An answer with room for the headers that it will get, those of the layers among them.
+fn response_of(status: StatusCode) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    *response.headers_mut() = HeaderMap::with_capacity(20);
+    response
 }
 
 /// A redirect that nobody may keep: the address is a credential with an end.
 pub(super) fn redirect(location: &str, delivery: Delivery) -> Response {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::FOUND;
+    let mut response = response_of(StatusCode::FOUND);
     let headers = response.headers_mut();
     set(headers, header::LOCATION, location);
     set(headers, header::CACHE_CONTROL, "no-store");

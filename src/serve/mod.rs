@@ -13,6 +13,7 @@ pub mod plan;
 pub mod target;
 pub mod web;
 
+use std::future::ready;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -41,7 +42,11 @@ pub struct Settings {
 
 /// Answers requests that the gate has let through. Clones are cheap and share everything.
 #[derive(Clone, Debug)]
-pub struct Site {
+pub struct Site(Arc<Inner>);
+
+/// What all clones share.
+#[derive(Debug)]
+struct Inner {
     addresses: Arc<Addresses>,
     clock: Clock,
     engine: Engine,
@@ -63,28 +68,37 @@ impl Site {
         clock: Clock,
         tasks: &TaskTracker,
     ) -> Self {
-        Self {
+        Self(Arc::new(Inner {
             addresses,
             clock,
             engine,
             hold,
             playlists: LeaseCache::new(playlists_kib, tasks.clone()),
             resolve,
-        }
+        }))
     }
 
-    async fn answer(self, request: Request) -> Result<Response> {
-        let target = Target::parse(&request, self.addresses.prefix())?;
+    /// Each endpoint's future is boxed by itself: in one, the smallest would be as large as the largest.
+    fn answer(self, request: Request) -> BoxFuture<'static, Result<Response>> {
+        let target = match Target::parse(&request, self.0.addresses.prefix()) {
+            Ok(target) => target,
+            Err(error) => return Box::pin(ready(Err(error))),
+        };
         match &target.endpoint {
-            Endpoint::Asset(asset) => Ok(asset.answer()),
-            Endpoint::Browse => self.browse(&request, &target).await,
-            Endpoint::Content | Endpoint::Proxied => self.content(&request, &target).await,
-            Endpoint::Hls(part) => self.hls(&request, &target, part).await,
+            Endpoint::Asset(asset) => Box::pin(ready(Ok(asset.answer()))),
+            Endpoint::Browse => Box::pin(async move { self.browse(&request, &target).await }),
+            Endpoint::Content | Endpoint::Proxied => {
+                Box::pin(async move { self.content(&request, &target).await })
+            }
+            Endpoint::Hls(part) => {
+                let part = part.clone();
+                Box::pin(async move { self.hls(&request, &target, &part).await })
+            }
         }
     }
 
     async fn find(&self, path: &VirtualPath, want: Want) -> Result<Resolved> {
-        self.resolve.clone().oneshot(ResolveRequest { path: path.clone(), want }).await
+        self.0.resolve.clone().oneshot(ResolveRequest { path: path.clone(), want }).await
     }
 }
 
@@ -98,6 +112,6 @@ impl Service<Request> for Site {
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        Box::pin(self.clone().answer(request))
+        self.clone().answer(request)
     }
 }

@@ -7,7 +7,7 @@ use http::{HeaderMap, Method};
 use super::client::Client;
 use super::target::Via;
 use crate::driver::Entry;
-use crate::http::conditional::Verdict;
+use crate::http::conditional::{self, Verdict};
 use crate::http::range::{ByteRange, Fitted, RangeSpec};
 use crate::mount::Mode;
 
@@ -59,6 +59,9 @@ pub struct Wish {
     pub https: bool,
     /// Whether it is one of a film's many pieces.
     pub segment: bool,
+    /// Whether it begins behind the beginning of the file. Who keeps addresses and asks us for that was given the bytes
+    /// before; Chromium, Firefox and VLC give up where the same address leads elsewhere then.
+    pub in_the_middle: bool,
 }
 
 /// What a redirect would lead to.
@@ -83,7 +86,13 @@ pub enum Offer {
 
 /// Evaluates preconditions and range against the entry.
 pub fn reply(method: &Method, headers: &HeaderMap, range: Option<RangeSpec>, entry: &Entry) -> Reply {
-    match entry.validators().evaluate(method, headers) {
+    let verdict = if conditional::is_unconditional(headers) {
+        // The usual case; telling versions apart costs a digest.
+        Verdict::Proceed { honour_range: method == Method::GET }
+    } else {
+        entry.validators().evaluate(method, headers)
+    };
+    match verdict {
         Verdict::Failed => Reply::PreconditionFailed,
         Verdict::NotModified => Reply::NotModified,
         Verdict::Proceed { honour_range } => {
@@ -105,7 +114,7 @@ impl Wish {
             (Some(Via::Proxy), _) | (None, Mode::DownloadProxy | Mode::Proxy) => false,
             (Some(Via::Redirect), _) | (None, Mode::Redirect) => true,
             // Who keeps the link may have one that outlives the film, if its length is known.
-            (None, Mode::Auto) => self.is_at_home_with_redirects() || film.is_some(),
+            (None, Mode::Auto) => self.is_at_home_with_redirects() || (film.is_some() && !self.in_the_middle),
         }
     }
 
@@ -153,7 +162,8 @@ impl Wish {
             (Asked::Redirect(_), Some(obstacle)) => Delivery { way: Way::Bytes, reason: Some(obstacle) },
             (Asked::Redirect(reason), None) => Delivery { way: Way::Redirect, reason },
             (Asked::WhateverFits, None)
-                if self.is_at_home_with_redirects() || (fresh && outlives(left, film)) =>
+                if self.is_at_home_with_redirects()
+                    || (fresh && !self.in_the_middle && outlives(left, film)) =>
             {
                 Delivery { way: Way::Redirect, reason: None }
             }
@@ -187,7 +197,14 @@ mod tests {
     };
 
     fn decide(mode: Mode, via: Option<Via>, user_agent: &str, offer: Offer) -> (Way, Option<&'static str>) {
-        let wish = Wish { mode, via, client: Client::of(user_agent), https: false, segment: false };
+        let wish = Wish {
+            mode,
+            via,
+            client: Client::of(user_agent),
+            https: false,
+            segment: false,
+            in_the_middle: false,
+        };
         let delivery = wish.decide(offer);
         (delivery.way, delivery.reason)
     }
@@ -238,7 +255,14 @@ mod tests {
 
     #[test]
     fn segments_go_through_us_to_clients_that_fetch_them_on_one_connection() {
-        let segment = |client| Wish { mode: Mode::Auto, via: None, client, https: false, segment: true };
+        let segment = |client| Wish {
+            mode: Mode::Auto,
+            via: None,
+            client,
+            https: false,
+            segment: true,
+            in_the_middle: false,
+        };
         assert_eq!(segment(Client::Ffmpeg).decide(LINK).way, Way::Bytes);
         assert_eq!(segment(Client::Mpv).decide(LINK).way, Way::Bytes);
         assert_eq!(segment(Client::Infuse).decide(LINK).way, Way::Redirect);
@@ -264,8 +288,14 @@ mod tests {
         assert_eq!(decide(Mode::Auto, None, "Lavf/59", bound), (Way::Bytes, None));
         assert_eq!(decide(Mode::Redirect, None, "Lavf/59", Offer::Nothing), (Way::Bytes, Some("no-link")));
         assert_eq!(decide(Mode::Auto, None, "Lavf/59", Offer::Nothing), (Way::Bytes, None));
-        let wish =
-            Wish { mode: Mode::Redirect, via: None, client: Client::Browser, https: true, segment: false };
+        let wish = Wish {
+            mode: Mode::Redirect,
+            via: None,
+            client: Client::Browser,
+            https: true,
+            segment: false,
+            in_the_middle: false,
+        };
         let plain =
             Offer::Link { https: false, needs_headers: false, fresh: true, left: Duration::MAX, film: None };
         assert_eq!(wish.decide(plain), Delivery { way: Way::Bytes, reason: Some("https-to-http") });

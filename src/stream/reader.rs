@@ -1,9 +1,7 @@
-//! One body that survives: when the drive breaks off, stalls or lets the link expire, it goes on at the very next
-//! byte.
-//!
-//! It never pads, never starts again at 0, and never ends cleanly unless every byte was sent. When it must give
-//! up it fails, which cuts the connection; players then ask for the rest themselves.
+//! One viewer's body: a byte range of a file, from the block cache and from feeds, whole or visibly cut.
 
+use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -12,135 +10,221 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http_body::{Frame, SizeHint};
-use tokio::time::{Instant, Sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
-use super::Origin;
-use super::upstream::{FIRST_WAIT, Opener, Upstream, broke_off};
+use super::Engine;
+use super::blocks::{Blocks, ContentKey, Found};
+use super::feed::{Feed, Hold, Miss};
+use super::metrics::From;
+use super::upstream::Opener;
 use crate::error::{Error, Result};
 use crate::http::range::ByteRange;
 
-/// A body being read. Generic over where its bytes come from.
-pub(super) struct Reader<O: Origin> {
-    opener: Arc<Opener<O>>,
+/// A body being read.
+pub(super) struct Reader {
+    content: Content,
+    /// How long to go on after the drive has failed for `hold`.
+    patience: Duration,
+    /// Whether nobody watches.
+    background: bool,
     /// What is still to be sent.
     left: ByteRange,
-    /// Length of the whole.
-    total: u64,
-    state: State<O>,
-    /// Runs only while the upstream gives nothing.
-    stall: Option<Pin<Box<Sleep>>>,
-    /// Since when no byte has come although one was asked for, and how often it was opened again for that byte.
-    starving: Option<(Instant, u32)>,
+    /// Read already, next first.
+    pieces: VecDeque<Bytes>,
+    state: State,
+    /// Since when the drive has been failing for this reader.
+    failing_since: Option<Instant>,
+    /// Bytes that came without the drive being asked, and that came through this reader's feeds.
+    from_blocks: u64,
+    from_feeds: u64,
+    /// Whether the feed was found and not begun.
+    is_guest: bool,
+    /// Whether it has been left alone with what the cache had, or has needed the drive.
+    was_sated: bool,
 }
 
-enum State<O: Origin> {
-    Ended,
-    Opening(BoxFuture<'static, Result<Upstream<O>>>),
-    Reading(Upstream<O>),
+/// Which file, and how to come by it.
+pub(super) struct Content {
+    pub(super) engine: Engine,
+    pub(super) opener: Arc<Opener>,
+    /// Where it is known what else this is: its blocks, and the feeds of other readers.
+    pub(super) key: Option<ContentKey>,
+    /// Length of the whole.
+    pub(super) total: u64,
+    /// What the film needs, in bytes a second.
+    pub(super) bytes_per_second: f64,
+}
+
+enum State {
+    /// On a feed.
+    Fed(Hold),
+    /// Between two.
+    Idle,
+    /// From disk.
+    Loading(BoxFuture<'static, VecDeque<Bytes>>),
+    /// Has had enough from the cache to be busy with for a while.
+    Sated(Pin<Box<Sleep>>),
 }
 
 // === impl Reader ===
 
-impl<O: Origin> Reader<O> {
-    /// A body of `left`, whose beginning is being read from `upstream` already.
-    pub(super) fn new(opener: Opener<O>, upstream: Upstream<O>, left: ByteRange, total: u64) -> Self {
+impl Reader {
+    pub(super) fn new(content: Content, left: ByteRange, patience: Duration, background: bool) -> Self {
         Self {
-            opener: Arc::new(opener),
+            content,
+            patience,
+            background,
             left,
-            total,
-            state: State::Reading(upstream),
-            stall: None,
-            starving: None,
+            pieces: VecDeque::new(),
+            state: State::Idle,
+            failing_since: None,
+            from_blocks: 0,
+            from_feeds: 0,
+            is_guest: false,
+            was_sated: false,
         }
     }
 
-    /// The next piece of the open upstream, or why there is none.
-    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes>> {
-        let State::Reading(upstream) = &mut self.state else {
-            return Poll::Ready(Err(broke_off("it is not open")));
-        };
-        match upstream.body.as_mut().poll_frame(cx) {
-            Poll::Ready(frame) => {
-                self.stall = None;
-                Poll::Ready(match frame {
-                    Some(Ok(frame)) => Ok(frame.into_data().unwrap_or_default()),
-                    Some(Err(error)) => Err(error),
-                    None => Err(broke_off("it is short")),
-                })
-            }
-            Poll::Pending => {
-                let timeout = self.opener.settings.stall_timeout;
-                let stall = self.stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
-                ready!(stall.as_mut().poll(cx));
-                Poll::Ready(Err(broke_off("it gave nothing for the stall timeout")))
-            }
+    /// A reader of the whole, with a feed of its own.
+    pub(super) fn fed(content: Content, feed: &Arc<Feed>, patience: Duration) -> Self {
+        let whole = ByteRange::whole(content.total);
+        let mut reader = Self::new(content, whole, patience, false);
+        if let Some(hold) = feed.take_seat(whole, false) {
+            reader.state = State::Fed(hold);
         }
+        reader
     }
 
-    /// Opens the rest again; the old connection is given back first, so that this one can have its place.
+    /// Waits until the first bytes are here.
     ///
     /// # Errors
-    /// The one that it was opened again for, where no byte has come for `hold`.
-    fn reopen(&mut self, error: Error) -> Result<()> {
-        tracing::debug!(%error, at = self.left.start, "content broke off, going on at the next byte");
-        self.state = State::Ended;
-        self.stall = None;
-        let now = Instant::now();
-        let (since, times) = self.starving.unwrap_or((now, 0));
-        if now - since >= self.opener.settings.hold {
-            return Err(error);
-        }
-        self.starving = Some((since, times + 1));
-        // At once after a break in the middle; slower where an answer broke off before its first byte.
-        let pause = if times == 0 { Duration::ZERO } else { FIRST_WAIT * (1 << times.min(4)) };
-        let (opener, left, total) = (Arc::clone(&self.opener), self.left, self.total);
-        self.state = State::Opening(Box::pin(async move {
-            tokio::time::sleep(pause).await;
-            opener.part(left, total).await
-        }));
+    /// What the drive failed with for `hold`.
+    pub(super) async fn begin(&mut self) -> Result<()> {
+        // A failure now becomes an answer; later it would only cut one.
+        let patience = std::mem::take(&mut self.patience);
+        let first = poll_fn(|cx| self.poll_piece(cx)).await;
+        self.patience = patience;
+        self.pieces.push_front(first?);
         Ok(())
+    }
+
+    /// The next bytes from wherever they are soonest; never none.
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes>> {
+        loop {
+            if let Some(piece) = self.pieces.pop_front() {
+                return Poll::Ready(Ok(piece));
+            }
+            match &mut self.state {
+                State::Fed(hold) => match ready!(hold.poll_read(cx)) {
+                    Ok(piece) => {
+                        self.failing_since = None;
+                        self.from_feeds += piece.len() as u64;
+                        return Poll::Ready(Ok(piece));
+                    }
+                    Err(Miss::Behind) => self.change_feed(),
+                    Err(Miss::Failed(failure)) => {
+                        self.change_feed();
+                        let since = *self.failing_since.get_or_insert_with(Instant::now);
+                        if failure.is_final || since.elapsed() >= self.patience {
+                            return Poll::Ready(Err(failure.error));
+                        }
+                    }
+                },
+                State::Loading(loading) => {
+                    self.pieces = ready!(loading.as_mut().poll(cx));
+                    self.state = State::Idle;
+                    if self.pieces.is_empty() {
+                        self.join();
+                    } else {
+                        self.from_blocks += self.pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
+                    }
+                }
+                State::Sated(sleep) => {
+                    ready!(sleep.as_mut().poll(cx));
+                    // Others may have filled the cache meanwhile.
+                    self.state = State::Idle;
+                }
+                State::Idle => self.look(),
+            }
+        }
+    }
+
+    /// Takes what is kept; else goes to the drive.
+    fn look(&mut self) {
+        let Content { engine, key, total, bytes_per_second, .. } = &self.content;
+        if let (Some(blocks), Some(key)) = (engine.blocks(), *key) {
+            match blocks.find(key, self.left.start, *total) {
+                Found::Here(piece) => {
+                    self.from_blocks += piece.len() as u64;
+                    self.pieces.push_back(piece);
+                    return;
+                }
+                Found::OnDisk => {
+                    let load = Blocks::clone(blocks).load(key, self.left.start, *total);
+                    self.state = State::Loading(Box::pin(load));
+                    return;
+                }
+                Found::Nowhere => {}
+            }
+        }
+        // What came from the cache came in no time. Who only looks at the beginning is gone before it is through with
+        // that, and the drive need not be asked at all; who plays does not notice.
+        let sated =
+            Duration::from_secs_f64(self.from_blocks as f64 / bytes_per_second / 2.0).min(LONGEST_SATED);
+        if !self.was_sated && sated >= SHORTEST_SATED {
+            self.was_sated = true;
+            self.state = State::Sated(Box::pin(sleep(sated)));
+        } else {
+            self.join();
+        }
+    }
+
+    /// Joins a feed that is near, or begins one.
+    fn join(&mut self) {
+        self.was_sated = true;
+        let (hold, is_guest) = self.content.engine.join(&self.content, self.left, self.background);
+        self.is_guest = is_guest;
+        self.state = State::Fed(hold);
+    }
+
+    fn change_feed(&mut self) {
+        self.state = State::Idle;
+        self.tell();
+    }
+
+    /// Counts what came so far.
+    fn tell(&mut self) {
+        let counters = &self.content.opener.counters;
+        let source = if self.is_guest { From::Merged } else { From::Upstream };
+        counters.read(source, std::mem::take(&mut self.from_feeds));
+        counters.read(From::Blocks, std::mem::take(&mut self.from_blocks));
     }
 }
 
-impl<O: Origin> http_body::Body for Reader<O> {
+impl http_body::Body for Reader {
     type Data = Bytes;
     type Error = Error;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>>>> {
         let this = self.get_mut();
-        loop {
-            match &mut this.state {
-                State::Ended => return Poll::Ready(None),
-                State::Opening(opening) => match ready!(opening.as_mut().poll(cx)) {
-                    Ok(upstream) => this.state = State::Reading(upstream),
-                    Err(error) => {
-                        this.state = State::Ended;
-                        return Poll::Ready(Some(Err(error)));
-                    }
-                },
-                State::Reading(_) if this.left.is_empty() => this.state = State::Ended,
-                State::Reading(_) => match ready!(this.poll_piece(cx)) {
-                    Ok(mut piece) => {
-                        // An upstream that sends more than was asked for is cut, not believed.
-                        piece.truncate(usize::try_from(this.left.len()).unwrap_or(usize::MAX));
-                        this.left.start += piece.len() as u64;
-                        if this.left.is_empty() {
-                            // The connection is free before the client has taken the last piece.
-                            this.state = State::Ended;
-                        }
-                        if !piece.is_empty() {
-                            this.starving = None;
-                            return Poll::Ready(Some(Ok(Frame::data(piece))));
-                        }
-                    }
-                    Err(error) => {
-                        if let Err(error) = this.reopen(error) {
-                            return Poll::Ready(Some(Err(error)));
-                        }
-                    }
-                },
-            }
+        if this.left.is_empty() {
+            return Poll::Ready(None);
         }
+        let mut piece = match ready!(this.poll_piece(cx)) {
+            Ok(piece) => piece,
+            Err(error) => {
+                // Polled again, it must not look whole.
+                this.failing_since = None;
+                return Poll::Ready(Some(Err(error)));
+            }
+        };
+        piece.truncate(usize::try_from(this.left.len()).unwrap_or(usize::MAX));
+        this.left.start += piece.len() as u64;
+        if this.left.is_empty() {
+            // The connection is free before the client has taken the last piece.
+            this.change_feed();
+        }
+        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -152,5 +236,13 @@ impl<O: Origin> http_body::Body for Reader<O> {
     }
 }
 
-// A reader moves its parts only by its own methods; none is pinned in place.
-impl<O: Origin> Unpin for Reader<O> {}
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.tell();
+    }
+}
+
+/// Chosen: shorter than what a viewer who just pressed Play notices.
+const LONGEST_SATED: Duration = Duration::from_secs(1);
+/// What is over sooner is not worth a timer.
+const SHORTEST_SATED: Duration = Duration::from_millis(20);

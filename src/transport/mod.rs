@@ -1,20 +1,24 @@
 //! Connections: accept, speak HTTP/1.1, and drain on a signal.
 
+mod patient;
+
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::Service;
 use tower::util::BoxCloneSyncService;
-use tower::{ServiceExt, service_fn};
 
+use self::patient::Patient;
 use crate::http::{Request, Response};
 
 /// What the operator sets for the listeners.
@@ -26,12 +30,14 @@ pub struct Settings {
     pub admin_listen: Option<SocketAddr>,
     /// How long running bodies may go on after a signal to stop.
     pub shutdown_grace: Duration,
+    /// How long a client may take nothing of its answer before it is dropped.
+    pub idle_timeout: Duration,
 }
 
 /// A whole stack behind its seam.
 pub type BoxHttp = BoxCloneSyncService<Request, Response, Infallible>;
 
-/// Serves connections of `listener` until `stop`, then takes no new ones, and lets running bodies go on for `grace`.
+/// Serves connections of `listener` until `stop`, then takes no new ones, and lets running bodies go on for the grace.
 ///
 /// A request's body is not read: nothing here takes one, and hyper closes a connection that has one left over.
 /// Dropping the future drops the listener; connections that run on `tasks` go on until their tracker's runtime ends.
@@ -39,9 +45,10 @@ pub async fn run(
     listener: TcpListener,
     service: BoxHttp,
     stop: CancellationToken,
-    grace: Duration,
+    settings: Settings,
     tasks: TaskTracker,
 ) {
+    let grace = settings.shutdown_grace;
     let draining = GracefulShutdown::new();
     let cut = CancellationToken::new();
     loop {
@@ -57,7 +64,7 @@ pub async fn run(
             },
             () = stop.cancelled() => break,
         };
-        let connection = connection(stream, service.clone(), &draining);
+        let connection = connection(stream, service.clone(), settings.idle_timeout, &draining);
         let cut = cut.clone();
         tasks.spawn(async move {
             tokio::select! {
@@ -76,23 +83,40 @@ pub async fn run(
 fn connection(
     stream: TcpStream,
     service: BoxHttp,
+    idle_timeout: Duration,
     draining: &GracefulShutdown,
 ) -> impl Future<Output = ()> + use<> {
     // Small answers and the tail of a body must not wait for an acknowledgement.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a socket option could not be set");
     }
-    let service =
-        service_fn(move |request: http::Request<Incoming>| service.clone().oneshot(request.map(drop)));
+    let service = OneAfterTheOther(RefCell::new(service));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+        .serve_connection(TokioIo::new(Patient::new(stream, idle_timeout)), service);
     let connection = draining.watch(connection);
     async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "a connection ended early");
         }
+    }
+}
+
+/// The stack, for the requests of one connection. Copied once a connection, since copying it touches what all threads share.
+struct OneAfterTheOther(RefCell<BoxHttp>);
+
+impl hyper::service::Service<http::Request<Incoming>> for OneAfterTheOther {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = <BoxHttp as Service<Request>>::Future;
+
+    fn call(&self, request: http::Request<Incoming>) -> Self::Future {
+        let mut service = self.0.borrow_mut();
+        // No layer of ours makes anybody wait: what is full refuses in its answer.
+        let is_ready = service.poll_ready(&mut Context::from_waker(Waker::noop())).is_ready();
+        debug_assert!(is_ready, "a layer that waits must do so in its answer");
+        service.call(request.map(drop))
     }
 }
 

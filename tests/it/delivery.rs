@@ -1,6 +1,8 @@
 //! Which client gets the bytes by which way, and what stands in the answers.
 
-use drive_sim::{Content, Sample};
+use std::time::Duration;
+
+use drive_sim::{AppLevel, Content, Sample};
 use tempfile::TempDir;
 
 use crate::support::{FFMPEG, KODI, Rig, Setup, Site, client, follow, sha256};
@@ -314,4 +316,21 @@ async fn a_mount_within_a_mount_can_be_reached_by_its_folders() {
     assert_eq!(site.get("/d/a/b/film.mkv").send().await.body, b"film");
     let head = site.ask("HEAD", "/d/old.mkv").send().await;
     assert_eq!((head.status, head.header("last-modified")), (200, ""));
+}
+
+#[tokio::test]
+async fn who_was_given_the_bytes_is_not_redirected_in_the_middle_of_the_film() {
+    let rig = Rig::start(|drive| {
+        drive
+            .file("/film.mp4", Content::Sample(Sample::Mp4))
+            .settings(|settings| settings.app_level = AppLevel::Approved)
+    })
+    .await;
+    // Somebody has had the link for a while: it does not outlive the film any more, so Kodi gets the bytes.
+    assert_eq!(rig.get("/d/ali/film.mp4").agent(FFMPEG).send().await.status, 302);
+    rig.pass(Duration::from_secs(12_000));
+    assert_eq!(rig.get("/d/ali/film.mp4").range("bytes=0-").send().await.status, 206);
+    // The link is replaced by one that would outlive it. Chromium, Firefox and VLC give up if that makes a difference.
+    rig.pass(Duration::from_secs(2500));
+    assert_eq!(rig.get("/d/ali/film.mp4").range("bytes=500000-").send().await.status, 206);
 }

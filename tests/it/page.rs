@@ -12,7 +12,7 @@ use tokio::process::{Child, Command};
 use crate::support::{Rig, client, installed};
 
 /// A browser, steered through WebDriver.
-struct Browser {
+pub(crate) struct Browser {
     _driver: Child,
     http: reqwest::Client,
     session: String,
@@ -20,7 +20,7 @@ struct Browser {
 }
 
 impl Browser {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let profile = TempDir::new().unwrap();
         let mut driver = Command::new("chromedriver")
             .arg("--port=0")
@@ -74,16 +74,16 @@ impl Browser {
         answer["value"].clone()
     }
 
-    async fn open(&self, url: &str) {
+    pub(crate) async fn open(&self, url: &str) {
         self.command("url", json!({"url": url})).await;
     }
 
-    async fn eval(&self, script: &str) -> Value {
+    pub(crate) async fn eval(&self, script: &str) -> Value {
         self.command("execute/sync", json!({"script": script, "args": []})).await
     }
 
     /// Waits until a script gives `true`; what it gave last is in the failure.
-    async fn until(&self, script: &str) {
+    pub(crate) async fn until(&self, script: &str) {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(40);
         loop {
             let value = self.eval(&format!("return {script}")).await;
@@ -107,7 +107,7 @@ impl Browser {
     }
 
     /// Ends the browser before its driver, which would leave it running.
-    async fn quit(self) {
+    pub(crate) async fn quit(self) {
         self.http.delete(&self.session).send().await.unwrap();
     }
 }

@@ -97,11 +97,11 @@ fn check_reports_every_fault_with_its_key_and_line_and_exits_with_2() {
     assert_eq!(run(folder.path(), &["check", "--config", "absent.toml"]).status.code(), Some(2));
     assert_eq!(run(folder.path(), &["fly"]).status.code(), Some(2));
 
-    std::fs::write(&file, "[cache]\nblock_disk = \"1GiB\"\n[[mount]]\npath = \"/\"\ndriver = \"local\"\n[mount.options]\nroot = \"/\"\n").unwrap();
+    std::fs::write(&file, "[cache]\nredis_url = \"redis://127.0.0.1/0\"\n[[mount]]\npath = \"/\"\ndriver = \"local\"\n[mount.options]\nroot = \"/\"\n").unwrap();
     let output = run(folder.path(), &["check"]);
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0), "{text}");
-    assert!(text.contains("sluice.toml:2: cache.block_disk: not yet in effect"), "{text}");
+    assert!(text.contains("sluice.toml:2: cache.redis_url: not yet in effect"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

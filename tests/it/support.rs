@@ -9,6 +9,7 @@ use sluice::clock::Clock;
 use sluice::config::Config;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// The User-Agent of a client that comes back for every seek, so that `auto` redirects it.
@@ -27,8 +28,8 @@ pub(crate) struct Site {
     pub(crate) base: String,
     pub(crate) clock: Clock,
     client: reqwest::Client,
-    /// Kept as long as the product runs.
-    _state: TempDir,
+    /// Its run, and the folder of its state, which is kept as long as it runs.
+    running: Option<(JoinHandle<()>, TempDir)>,
     stop: CancellationToken,
 }
 
@@ -132,8 +133,16 @@ impl Site {
         app.prepare(Duration::from_secs(2)).await;
         let run = app.run(Listeners { public: vec![listener], admin: None }, stop.clone());
         #[expect(clippy::disallowed_methods, reason = "it ends with the test")]
-        tokio::spawn(run);
-        Self { base, clock, client: client(), _state: state, stop }
+        let run = tokio::spawn(run);
+        Self { base, clock, client: client(), running: Some((run, state)), stop }
+    }
+
+    /// Stops the product as a signal would, and gives back its state, to be started with again.
+    pub(crate) async fn stop(mut self) -> TempDir {
+        let (run, state) = self.running.take().unwrap();
+        self.stop.cancel();
+        run.await.unwrap();
+        state
     }
 
     pub(crate) fn get(&self, path: &str) -> Ask<'_> {

@@ -17,7 +17,7 @@ use super::wire;
 use crate::clock::Clock;
 use crate::driver::Context;
 use crate::error::{Error, ErrorKind, Result};
-use crate::http::client::{API_TIMEOUT, from_reqwest, read_limited};
+use crate::http::client::{API_TIMEOUT, from_reqwest, read_response};
 use crate::lease::{Lease, LeaseCell, Life};
 
 /// One account of the drive: its tokens, its paces and its drives. Shared by all mounts of the account.
@@ -185,7 +185,7 @@ impl Account {
     ) -> Result<Answer<T>, Refusal> {
         let response = sent.map_err(|error| Refusal::Transient(from_reqwest(error, operation)))?;
         let (status, headers) = (response.status(), response.headers().clone());
-        let body = read_limited(response, BODY, operation).await.map_err(Refusal::Transient)?;
+        let body = read_response(response, BODY, operation).await.map_err(Refusal::Transient)?;
         // 2xx with a code in it is a failure too: 202 VideoPreviewWaitAndRetry.
         let code =
             serde_json::from_slice::<wire::Failure>(&body).map(|failure| failure.code).unwrap_or_default();

@@ -18,7 +18,7 @@ use super::wire::{Exchange, Failure, Tokens};
 use crate::clock::Clock;
 use crate::driver::Context;
 use crate::error::{Error, ErrorKind, Result};
-use crate::http::client::{from_reqwest, read_limited};
+use crate::http::client::{from_reqwest, read_response};
 use crate::lease::{Lease, LeaseCell, Life};
 use crate::secret::Secret;
 
@@ -269,7 +269,7 @@ impl Inner {
             .map_err(|error| Refusal::Transient(from_reqwest(error, OPERATION)))?;
         let status = response.status();
         let retry_after = response.headers().get("x-retry-after").cloned();
-        let body = read_limited(response, TOKEN_BODY, OPERATION).await.map_err(Refusal::Transient)?;
+        let body = read_response(response, TOKEN_BODY, OPERATION).await.map_err(Refusal::Transient)?;
         if status.is_success()
             && let Ok(tokens) = serde_json::from_slice::<Tokens>(&body)
             && !tokens.access_token.is_empty()

@@ -103,7 +103,7 @@ pub(super) fn read(options: &mut Section<'_>) -> Arc<dyn Unopened> {
         link: options.number("rate_link", 0.9, RATE_RANGE),
         other: options.number("rate_other", 14.9, RATE_RANGE),
     };
-    let max_connections = options.integer("max_connections", 3, 1..=64);
+    let max_connections = options.integer("max_connections", 3, 1..=MOST_CONNECTIONS);
     // The writing side comes later; its keys are accepted already.
     options.choice("remove_way", &[("trash", ()), ("delete", ())], ());
     options.boolean("rapid_upload", false);
@@ -185,4 +185,6 @@ fn base_url(text: &str) -> Result<String, String> {
 pub(super) const ROOT_FOLDER_ID: &str = "root";
 const DEFAULT_API_BASE: &str = "https://openapi.alipan.com";
 /// Calls per second. The upper end only keeps a typing error from switching the limit off by accident.
+/// More than this machine can hold open, for drives that set no limit.
+const MOST_CONNECTIONS: u64 = 100_000;
 const RATE_RANGE: std::ops::RangeInclusive<f64> = 0.01..=100_000.0;

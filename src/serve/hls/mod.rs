@@ -18,14 +18,14 @@ use super::target::{Part, Target};
 use super::{Site, media_type};
 use crate::driver::{EntryId, Link, Preview, Source, VariantState};
 use crate::error::{Error, ErrorKind, Result};
-use crate::http::client::{from_reqwest, read_limited};
+use crate::http::body::read_limited;
 use crate::http::{Body, Request, Response};
 use crate::lease::{Lease, Life, Spare};
 use crate::mount::MountId;
 use crate::path::VirtualPath;
 use crate::resolve::Want;
 use crate::secret::SignedUrl;
-use crate::stream::Origin;
+use crate::stream::{Audience, Failure, Origin, Ticket};
 
 /// Which drive playlist: of which file, which variant.
 pub(super) type PlaylistKey = (MountId, EntryId, String);
@@ -40,7 +40,7 @@ pub(super) struct PlaylistLease {
 impl Site {
     /// Answers `/hls`.
     pub(super) async fn hls(&self, request: &Request, target: &Target, part: &Part) -> Result<Response> {
-        let query = self.addresses.query(&target.path);
+        let query = self.0.addresses.query(&target.path);
         match part {
             Part::Master => {
                 let preview = self.settled_preview(&target.path).await?;
@@ -78,8 +78,9 @@ impl Site {
             mode: mount.map(|mount| mount.policy.delivery).unwrap_or_default(),
             via: target.query.via,
             client: target.client,
-            https: self.addresses.is_https(),
+            https: self.0.addresses.is_https(),
             segment: true,
+            in_the_middle: false,
         };
         let spare = if wish.considers_a_link(None) { Spare::HandOut } else { Spare::OwnUse };
         let lease = self.media_playlist(&target.path, variant, spare, None).await?;
@@ -88,7 +89,7 @@ impl Site {
             https: url.scheme().eq_ignore_ascii_case("https"),
             needs_headers: false,
             fresh: true,
-            left: lease.life.left(self.clock.now()),
+            left: lease.life.left(self.0.clock.now()),
             film: None,
         };
         let delivery = match wish.decide(offer) {
@@ -111,7 +112,8 @@ impl Site {
                 variant: variant.to_owned(),
                 index,
             };
-            let (body, len) = self.engine.whole(origin).await?;
+            let audience = Audience { may_probe: false, patience: target.client.patience() };
+            let (body, len) = self.0.engine.whole(origin, audience).await?;
             response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(len));
             *response.body_mut() = body;
         }
@@ -128,7 +130,7 @@ impl Site {
         let preview = self.preview(path).await?;
         let unfinished =
             preview.variants.iter().any(|variant| matches!(variant.state, VariantState::Preparing));
-        if unfinished && self.clock.now() > preview.life.from + RECHECK {
+        if unfinished && self.0.clock.now() > preview.life.from + RECHECK {
             return self.find(path, Want::Preview { failed: Some(preview) }).await?.into_preview();
         }
         Ok(preview)
@@ -146,11 +148,11 @@ impl Site {
         let Some(mount) = found.mount else { return Err(Error::new(ErrorKind::NotAFile, "open a preview")) };
         let key = (mount.id, found.entry.id.clone(), variant.to_owned());
         if let Some(failed) = failed {
-            self.playlists.discard(&key, &failed).await;
+            self.0.playlists.discard(&key, &failed).await;
         }
         let (site, path, variant) = (self.clone(), path.clone(), variant.to_owned());
         let fetch = async move { site.fetch_playlist(&path, &variant, spare).await };
-        self.playlists.get_or_fetch(key, spare, self.clock.now(), fetch).await
+        self.0.playlists.get_or_fetch(key, spare, self.0.clock.now(), fetch).await
     }
 
     async fn fetch_playlist(&self, path: &VirtualPath, variant: &str, spare: Spare) -> Result<PlaylistLease> {
@@ -161,7 +163,7 @@ impl Site {
                 None => self.settled_preview(path).await?,
                 failed => self.find(path, Want::Preview { failed }).await?.into_preview()?,
             };
-            if !again && !preview.life.has(spare, self.clock.now()) {
+            if !again && !preview.life.has(spare, self.0.clock.now()) {
                 // Good for us, but too short for what is to be made of it.
                 failed = Some(preview);
                 continue;
@@ -200,13 +202,7 @@ impl Site {
     async fn fetch_text(&self, url: &SignedUrl) -> Result<String, TextFault> {
         const OPERATION: &str = "read a text of the drive";
         let fetch = async {
-            let response = self
-                .engine
-                .client()
-                .get(url.expose())
-                .send()
-                .await
-                .map_err(|error| from_reqwest(error, OPERATION))?;
+            let response = self.0.engine.client().get(url, HeaderMap::new(), OPERATION).await?;
             let status = response.status();
             if status != StatusCode::OK {
                 let error =
@@ -216,12 +212,12 @@ impl Site {
                     _ => TextFault::Other(error),
                 });
             }
-            let bytes = read_limited(response, LONGEST_TEXT, OPERATION).await?;
+            let bytes = read_limited(response.into_body(), LONGEST_TEXT, OPERATION).await?;
             let not_text =
                 |_| Error::new(ErrorKind::Upstream, OPERATION).saying("the drive's text is not UTF-8");
             Ok(String::from_utf8(bytes).map_err(not_text)?)
         };
-        tokio::time::timeout(self.hold, fetch)
+        tokio::time::timeout(self.0.hold, fetch)
             .await
             .unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout, OPERATION).into()))
     }
@@ -250,9 +246,8 @@ struct SegmentOrigin {
 
 #[async_trait]
 impl Origin for SegmentOrigin {
-    type Lease = Arc<PlaylistLease>;
-
-    async fn obtain(&self, failed: Option<Self::Lease>) -> Result<(Source, Self::Lease)> {
+    async fn obtain(&self, failed: Option<Ticket>) -> Result<(Source, Ticket), Failure> {
+        let failed = failed.and_then(|ticket| ticket.downcast::<PlaylistLease>().ok());
         let lease = self.site.media_playlist(&self.path, &self.variant, Spare::OwnUse, failed).await?;
         let link = Link { url: lease.segment(self.index)?, headers: HeaderMap::new(), life: lease.life };
         Ok((Source::Link(link), lease))

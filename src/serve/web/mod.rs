@@ -58,7 +58,7 @@ impl Site {
         let found = self.find(&target.path, Want::Entry).await?;
         if !found.entry.is_folder() {
             return if wants_page(request.headers()) {
-                Ok(page_answer(page::file(&target.path, &found.entry, &found.mount, &self.addresses)))
+                Ok(page_answer(page::file(&target.path, &found.entry, &found.mount, &self.0.addresses)))
             } else {
                 self.content(request, target).await
             };
@@ -66,7 +66,7 @@ impl Site {
         let raw = request.uri().path();
         if !raw.ends_with('/') {
             // The page's addresses are relative to the folder.
-            let folder = format!("{}{}", self.addresses.prefix(), page::folder_address(&target.path));
+            let folder = format!("{}{}", self.0.addresses.prefix(), page::folder_address(&target.path));
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::FOUND;
             set(response.headers_mut(), header::LOCATION, &folder);
@@ -74,7 +74,7 @@ impl Site {
             return Ok(response);
         }
         let listing = self.find(&target.path, Want::Children).await?.into_children()?;
-        let prefix = self.addresses.prefix();
+        let prefix = self.0.addresses.prefix();
         let base = if raw.ends_with("/browse/") || !target.path.is_root() { "" } else { "browse/" };
         let page = FolderPage { path: &target.path, children: &listing.children, prefix, base };
         Ok(page_answer(page.to_string()))

@@ -1,0 +1,122 @@
+//! A connection whose other end must take what it is sent, sooner or later.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// Fails a write that waits for longer than a limit. Reads may wait for as long as they like: hyper limits those.
+#[derive(Debug)]
+pub(super) struct Patient<S> {
+    stream: S,
+    limit: Duration,
+    /// Since when a write has been waiting.
+    waiting_since: Option<Instant>,
+    /// Set at the first wait and left standing: a write that goes on costs no timer.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+// === impl Patient ===
+
+impl<S> Patient<S> {
+    pub(super) fn new(stream: S, limit: Duration) -> Self {
+        Self { stream, limit, waiting_since: None, timer: None }
+    }
+
+    /// Passes a result on, unless it is a wait that has lasted too long.
+    fn watch<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if polled.is_ready() {
+            self.waiting_since = None;
+            return polled;
+        }
+        let now = Instant::now();
+        let ends = *self.waiting_since.get_or_insert(now) + self.limit;
+        loop {
+            if Instant::now() >= ends {
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing")));
+            }
+            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(ends)));
+            if timer.is_elapsed() {
+                timer.as_mut().reset(ends);
+            }
+            if timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.watch(cx, polled)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.watch(cx, polled)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.stream).poll_flush(cx);
+        self.watch(cx, polled)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_that_nobody_takes_fails_after_the_limit() {
+        let (near, _far) = duplex(1000);
+        let started = Instant::now();
+        let error = Patient::new(near, LIMIT).write_all(&[0; 1001]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(started.elapsed(), LIMIT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_reader_is_waited_for() {
+        let (near, mut far) = duplex(1000);
+        let mut near = Patient::new(near, LIMIT);
+        let writing = near.write_all(&[0; 10_000]);
+        let reading = async {
+            for _ in 0..20 {
+                tokio::time::sleep(LIMIT - Duration::from_secs(1)).await;
+                far.read_exact(&mut [0; 500]).await.unwrap();
+            }
+        };
+        let (written, ()) = tokio::join!(writing, reading);
+        written.unwrap();
+    }
+}
