@@ -108,21 +108,20 @@ impl State {
             GiveUp::All => 0,
             GiveUp::Spare => 1,
         };
-        let leaves_a_gap = keep == 0 && self.parts.front().is_some_and(|first| first.at < first.end);
         let mut lanes = Vec::new();
         for part in self.parts.iter_mut().skip(keep) {
             lanes.extend(part.lane.take());
             part.end = part.at;
-        }
-        if leaves_a_gap {
-            // What the second has read does not join on to the first any more.
-            self.parts.truncate(1);
         }
         lanes
     }
 
     /// Lets everybody who waits look again.
     pub(super) fn wake(&mut self) {
+        // Whoever has something to take does not wait, even if it takes its time.
+        for seat in self.seats.iter_mut().filter(|seat| seat.at < self.ring.end()) {
+            seat.waits_since = None;
+        }
         for waker in self.seats.iter_mut().filter_map(|seat| seat.waker.take()).chain(self.minder.take()) {
             waker.wake();
         }
