@@ -215,22 +215,22 @@ impl Account {
     /// Takes connections back for whoever waits, and says when to look again.
     fn make_room(self: &Arc<Self>, bid: &Bid, since: Instant) -> Instant {
         let now = Instant::now();
-        let (victims, mut look_again) = {
+        let (held, turn, mut look_again) = {
             let mut state = self.lock();
             state.allowance.settle(now);
             self.hand_out(&mut state, now);
             // What is on its way back anyway needs no victim.
             let short = state.queue.len().saturating_sub(state.allowance.cooling());
             let cooled = state.allowance.cooled_at().unwrap_or(now + LOOK_AGAIN);
-            let victims = if short == 0 { Vec::new() } else { state.open.clone() };
+            let held = if short == 0 { Vec::new() } else { state.open.clone() };
             let turn = TURN.max(state.allowance.lag(End::Early) * 2);
-            (victims.into_iter().map(|grant| (grant, turn)).collect::<Vec<_>>(), cooled.min(now + LOOK_AGAIN))
+            (held, turn, cooled.min(now + LOOK_AGAIN))
         };
         // Whoever watches goes before whoever does not, unless that one has waited for long.
         let is_patient = bid.background && now.saturating_duration_since(since) < AGEING;
-        let mut candidates: Vec<_> = victims
-            .into_iter()
-            .filter_map(|(grant, turn)| {
+        let victim = held
+            .iter()
+            .filter_map(|grant| {
                 let feed = grant.bid.feed.upgrade()?;
                 let has_spare = feed.has_spare();
                 let rank = if has_spare {
@@ -251,10 +251,9 @@ impl Account {
                 };
                 Some((rank, grant.since, has_spare, feed))
             })
-            .collect();
-        candidates.sort_by_key(|(rank, since, ..)| (*rank, *since));
-        if let Some((_, _, spare, feed)) = candidates.first() {
-            if *spare {
+            .min_by_key(|(rank, since, ..)| (*rank, *since));
+        if let Some((_, _, has_spare, feed)) = victim {
+            if has_spare {
                 feed.give_up_spare();
             } else {
                 feed.give_up();

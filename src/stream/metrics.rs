@@ -1,6 +1,5 @@
 //! What the stream engine counts, for `/metrics`.
 
-use prometheus_client::encoding::EncodeLabelValue;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -10,12 +9,12 @@ use prometheus_client::registry::{Registry, Unit};
 /// Counters of all streams.
 #[derive(Debug)]
 pub struct Counters {
-    resumes: Family<[(&'static str, Cause); 1], Counter>,
+    resumes: Family<Label, Counter>,
     /// From the last byte of a connection to the first of the one that goes on.
     pub(super) resume_seconds: Histogram,
     /// Breaks that were mended while the viewer still had bytes before him.
     pub(super) avoided: Counter,
-    bytes: Family<[(&'static str, From); 1], Counter>,
+    bytes: Family<Label, Counter>,
     /// Connections that accounts hold open now, or are opening.
     pub(super) connections: Gauge,
     /// Bids that had to queue.
@@ -24,6 +23,9 @@ pub struct Counters {
     /// Connections that the drive refused.
     pub(super) refused: Counter,
 }
+
+/// A name and what it is set to.
+type Label = [(&'static str, &'static str); 1];
 
 /// Why a body had to be gone on with.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -115,17 +117,19 @@ impl Counters {
     }
 
     pub(super) fn resumed(&self, cause: Cause) {
-        self.resumes.get_or_create(&[("cause", cause)]).inc();
+        self.resumes.get_or_create(&[("cause", cause.word())]).inc();
     }
 
     pub(super) fn read(&self, from: From, bytes: u64) {
-        self.bytes.get_or_create(&[("from", from)]).inc_by(bytes);
+        self.bytes.get_or_create(&[("from", from.word())]).inc_by(bytes);
     }
 }
 
-impl EncodeLabelValue for Cause {
-    fn encode(&self, encoder: &mut prometheus_client::encoding::LabelValueEncoder<'_>) -> std::fmt::Result {
-        let word = match self {
+// === impl Cause ===
+
+impl Cause {
+    fn word(self) -> &'static str {
+        match self {
             Self::Break => "break",
             Self::Busy => "busy",
             Self::Collapse => "collapse",
@@ -133,19 +137,19 @@ impl EncodeLabelValue for Cause {
             Self::Refusal => "refusal",
             Self::Stall => "stall",
             Self::Turn => "turn",
-        };
-        EncodeLabelValue::encode(&word, encoder)
+        }
     }
 }
 
-impl EncodeLabelValue for From {
-    fn encode(&self, encoder: &mut prometheus_client::encoding::LabelValueEncoder<'_>) -> std::fmt::Result {
-        let word = match self {
+// === impl From ===
+
+impl From {
+    fn word(self) -> &'static str {
+        match self {
             Self::Blocks => "blocks",
             Self::Merged => "merged",
             Self::Upstream => "upstream",
-        };
-        EncodeLabelValue::encode(&word, encoder)
+        }
     }
 }
 

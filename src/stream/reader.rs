@@ -210,14 +210,7 @@ impl http_body::Body for Reader {
         if this.left.is_empty() {
             return Poll::Ready(None);
         }
-        let mut piece = match ready!(this.poll_piece(cx)) {
-            Ok(piece) => piece,
-            Err(error) => {
-                // Polled again, it must not look whole.
-                this.failing_since = None;
-                return Poll::Ready(Some(Err(error)));
-            }
-        };
+        let mut piece = ready!(this.poll_piece(cx))?;
         piece.truncate(usize::try_from(this.left.len()).unwrap_or(usize::MAX));
         this.left.start += piece.len() as u64;
         if this.left.is_empty() {

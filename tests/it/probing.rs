@@ -185,7 +185,7 @@ async fn films_are_probed_once_from_the_drive_and_from_the_cache_ever_after() {
     }
 }
 
-/// The looks that cost no content, which must be all. What the cache has is followed by what the drive has only if the
+/// The looks that cost no content, which must be all. In the suite, which keeps the machine busy: what the cache has is followed by what the drive has only if the
 /// player stays for longer than a moment; so a look that the machine, busy with something else, held up may have
 /// cost more, but not half of them.
 fn free_of_content(costs: Vec<Cost>) -> Vec<Cost> {
@@ -193,7 +193,7 @@ fn free_of_content(costs: Vec<Cost>) -> Vec<Cost> {
     let (free, other): (Vec<_>, Vec<_>) =
         costs.into_iter().partition(|cost| (cost.bytes, cost.reads) == (0, 0));
     for cost in other {
-        assert!(cost.took > PROMPT, "{cost:#?}");
+        assert!(number < 100 && cost.took > PROMPT, "{cost:#?}");
     }
     assert!(free.len() * 2 > number, "only {} of {number} were free", free.len());
     free

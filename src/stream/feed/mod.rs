@@ -4,21 +4,20 @@
 //! are scarce a minder reads ahead within the window, lets go of connections that nobody uses, and finishes small
 //! remainders. No lock is held while a connection is polled.
 
+mod minder;
 mod state;
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
 use self::state::{GiveUp, Part, Progress, REMAINDER, Seat, State, overtake};
-use super::blocks::{ContentKey, Scribe};
+use super::blocks::{BLOCK, ContentKey, Scribe};
 use super::broker::{Account, Bid};
 use super::lane::Lane;
 use super::metrics::Cause;
@@ -131,7 +130,7 @@ impl Feed {
         if state.failure.is_some() || (state.seats.is_empty() && !is_new) {
             return None;
         }
-        let near = if is_new { self.window.max(ALIGNMENT) } else { self.near(&state) };
+        let near = if is_new { self.window.max(BLOCK) } else { self.near(&state) };
         if range.start < state.ring.start() || range.start > state.ring.end() + near {
             return None;
         }
@@ -154,7 +153,7 @@ impl Feed {
         let contended = self.account().is_some_and(|account| account.is_contended(Instant::now()));
         let time = if contended { NEAR * 4 } else { NEAR };
         let rate = state.rate().unwrap_or(0.0);
-        ((rate * time.as_secs_f64()) as u64).clamp(ALIGNMENT * 4, self.window.max(ALIGNMENT * 4))
+        ((rate * time.as_secs_f64()) as u64).clamp(NEAREST, self.window.max(NEAREST))
     }
 
     fn account(&self) -> Option<&Arc<Account>> {
@@ -423,78 +422,6 @@ impl Feed {
         drop(state);
         drop(dropped);
     }
-
-    /// Reads ahead, parks what nobody uses, and reads small remainders, until the last reader has left.
-    pub(super) async fn mind(self: Arc<Self>) {
-        let mut timer: Option<Pin<Box<Sleep>>> = None;
-        poll_fn(|cx| self.poll_mind(cx, &mut timer)).await;
-    }
-
-    fn poll_mind(&self, cx: &mut Context<'_>, timer: &mut Option<Pin<Box<Sleep>>>) -> Poll<()> {
-        let mut is_tried = false;
-        loop {
-            let now = Instant::now();
-            let mut state = self.lock();
-            state.minder = None;
-            let is_left = state.seats.is_empty();
-            let is_over = is_left && (state.parts.is_empty() || state.ends_at.is_none_or(|at| now >= at));
-            let is_parked = !is_left && !state.somebody_waits() && now >= state.driven_at + PARKED;
-            if (is_over || is_parked || state.failure.is_some())
-                && !state.is_driven
-                && !state.parts.is_empty()
-            {
-                let dropped = state.cut(GiveUp::All);
-                self.absorb(&mut state);
-                drop(state);
-                drop(dropped);
-                continue;
-            }
-            if is_over && !state.is_driven {
-                return Poll::Ready(());
-            }
-            let goal =
-                if is_left { state.parts.front().map_or(0, |part| part.end) } else { self.goal(&state, now) };
-            if is_tried || state.is_driven || state.failure.is_some() || state.ring.end() >= goal {
-                state.minder = Some(cx.waker().clone());
-                let look_at = state
-                    .ends_at
-                    .filter(|_| is_left)
-                    .unwrap_or(state.driven_at + PARKED)
-                    .max(now + REMAINDER);
-                let needs_timer = !state.parts.is_empty();
-                drop(state);
-                if !needs_timer {
-                    return Poll::Pending;
-                }
-                let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(look_at)));
-                if timer.deadline() != look_at {
-                    timer.as_mut().reset(look_at);
-                }
-                if timer.as_mut().poll(cx).is_pending() {
-                    return Poll::Pending;
-                }
-                continue;
-            }
-            is_tried = !self.drive(state, cx);
-        }
-    }
-
-    /// Up to where to read although nobody asks yet.
-    fn goal(&self, state: &State, now: Instant) -> u64 {
-        let lead = state.lead();
-        let held = state.ring.end().saturating_sub(lead);
-        let until = state.seats.iter().map(|seat| seat.until).max().unwrap_or(0);
-        let is_contended = self.account().is_some_and(|account| account.is_contended(now));
-        let ahead = if is_contended {
-            // A full window carries the viewer over the others' turns. Topped up late, so that turns stay long.
-            if held < self.window / 2 { self.window } else { held }
-        } else {
-            // Whoever has read on for a while is likely to; whoever seeks about should cost little.
-            let taken = state.seats.iter().map(|seat| seat.taken).max().unwrap_or(0);
-            (taken / 2).min(self.window / 2)
-        };
-        (lead + ahead).min(until)
-    }
 }
 
 impl Drop for Feed {
@@ -535,12 +462,10 @@ const LASTING: Duration = Duration::from_secs(4);
 const SHARED_TURN: Duration = Duration::from_millis(250);
 /// How long a reader may wait for a feed to come by before it opens its own.
 const NEAR: Duration = Duration::from_millis(500);
-/// In bytes, for drives whose blocks begin before what was asked for.
-const ALIGNMENT: u64 = 64 << 10;
+/// In bytes: however slow it is, a feed that is so near is waited for.
+const NEAREST: u64 = 256 << 10;
 /// Without anybody reading for this long, a connection is as good as unused.
 const IDLE: Duration = Duration::from_millis(100);
-/// A connection that nobody used for this long is let go even if nobody else needs it; the drive does so after a minute.
-const PARKED: Duration = Duration::from_secs(10);
 /// In bytes. Who looks about a file leaves before; who has read on for so long is watched, whoever it is.
 const WANDERING: u64 = 4 << 20;
 /// Bytes that all feeds may hold together for readers that may come; a quarter of what a small machine gives us.
