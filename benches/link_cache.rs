@@ -120,8 +120,11 @@ fn resolver_benches(c: &mut Criterion) {
         Resolver::new(Arc::new(MountTable::new(vec![mount])), &settings, clock, &TaskTracker::new());
     let boxed = BoxResolve::new(resolver.clone());
     let path = VirtualPath::parse("/film.mkv").expect("a path");
-    let request =
-        || ResolveRequest { path: path.clone(), want: Want::Source { spare: Spare::OwnUse, failed: None } };
+    let request = || ResolveRequest {
+        path: path.clone(),
+        want: Want::Source { spare: Spare::OwnUse, failed: None },
+        known: None,
+    };
     c.bench_function("resolve/warm", |b| {
         b.to_async(&runtime).iter(|| async { black_box(resolver.clone().oneshot(request()).await.is_ok()) });
     });

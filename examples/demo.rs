@@ -10,6 +10,7 @@ use drive_sim::Sim;
 use sluice::app::{App, Listeners};
 use sluice::clock::Clock;
 use sluice::config::{self, Config};
+use sluice::logs::{self, LogFormat};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -17,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let environment = config::environment();
     let filter = environment.get("SLUICE_LOG").map_or("warn", String::as_str);
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let lines = logs::start(LogFormat::Text, filter)?;
 
     let drive = Sim::builder().tree(drive_sim::demo_tree()).start().await?;
     let state = tempfile::tempdir()?;
@@ -63,5 +64,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             let _ = tokio::time::timeout(Duration::from_secs(3), run).await;
         }
     }
+    lines.flush();
     Ok(())
 }

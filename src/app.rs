@@ -117,7 +117,7 @@ impl App {
             hold + if target::is_media(request, &prefix) { GRACE } else { BROWSING }
         });
         let service = ServiceBuilder::new()
-            // Outermost: the span and the access line enclose everything.
+            // Outermost: the id and the access line enclose everything.
             .layer(trace.clone())
             // Outside rescue, so that failures can be read by pages of other origins.
             .layer(CorsLayer::new(is_media))

@@ -8,17 +8,16 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::logs::Lines;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 use sluice::app::{self, App, Listeners};
 use sluice::clock::Clock;
 use sluice::config::{self, Config, ConfigErrors};
+use sluice::logs::{self, LogFormat};
 use sluice::path::VirtualPath;
 use sluice::section::parse_duration;
 use sluice::serve::addresses::Route;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
 /// Streams films from a cloud drive to any player: by redirect, range proxy or HLS.
 #[derive(Debug, Parser)]
@@ -29,12 +28,6 @@ pub(crate) struct Args {
     log_format: LogFormat,
     #[command(subcommand)]
     command: Command,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum LogFormat {
-    Json,
-    Text,
 }
 
 #[derive(Debug, Subcommand)]
@@ -85,11 +78,11 @@ enum Failure {
 impl Args {
     pub(crate) fn run(self) -> ExitCode {
         let environment = config::environment();
+        let filter = environment.get("SLUICE_LOG").map_or("info", String::as_str);
         let result = match self.command {
-            Command::Serve { dir, config, listen } => Lines::start()
+            Command::Serve { dir, config, listen } => logs::start(self.log_format, filter)
                 .map_err(|error| Failure::Run(format!("failed to start: {error}")))
                 .and_then(|lines| {
-                    start_logs(self.log_format, &environment, lines.clone());
                     let result = serve(dir.as_deref(), config.as_deref(), listen, &environment);
                     lines.flush();
                     result
@@ -289,16 +282,6 @@ impl Signals {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
-    }
-}
-
-fn start_logs(format: LogFormat, environment: &BTreeMap<String, String>, lines: Lines) {
-    let filter = environment.get("SLUICE_LOG").map_or("info", String::as_str);
-    let filter = EnvFilter::builder().parse_lossy(filter);
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(lines).with_target(false);
-    match format {
-        LogFormat::Json => logs.json().init(),
-        LogFormat::Text => logs.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
     }
 }
 

@@ -12,9 +12,9 @@ use moka::future::Cache;
 use moka::ops::compute::Op;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
-use tracing::Instrument;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::logs::{current_request, working_for};
 
 /// From when until when a value is good.
 #[derive(Clone, Copy, Debug)]
@@ -146,7 +146,7 @@ where
             // moka runs one of the competing futures; the others wait for its result.
             values.try_get_with(key, fetch).await.map_err(|error: Arc<Error>| Error::clone(&error))
         };
-        let task = self.tasks.spawn(whole.instrument(tracing::Span::current()));
+        let task = self.tasks.spawn(working_for(current_request(), whole));
         task.await
             .unwrap_or_else(|panic| Err(Error::new(ErrorKind::Internal, "fetch a lease").caused_by(panic)))
     }

@@ -12,7 +12,7 @@
 //! imports                main -> cli -> app -> transport, layer     generic over what they wrap
 //!                                       app -> serve -> stream -> resolve -> mount -> driver
 //!                        config -> the settings of the rooms        nothing imports config or app
-//!                        leaves import leaves                       clock, error, http, lease, path,
+//!                        leaves import leaves                       clock, error, http, lease, logs, path,
 //!                                                                   secret, section, sign, state
 //! ```
 //!
@@ -36,7 +36,7 @@
 //! ```text
 //! GET /d/films/a.mkv, Range: bytes=0-
 //!   transport         bytes -> request
-//!   layer             span and id -> CORS -> rescue -> in flight -> gate -> deadline to the head
+//!   layer             id and access line -> CORS -> rescue -> in flight -> gate -> deadline to the head
 //!   serve::target     head -> Target { Content, path, range, client }
 //!   resolve           path -> entry (cache | listing at hand | driver.stat)
 //!   serve::plan       preconditions and range -> 304, 412, 416, part or whole; wish and link -> way
@@ -73,6 +73,7 @@ pub mod error;
 pub mod http;
 pub mod layer;
 pub mod lease;
+pub mod logs;
 pub mod mount;
 pub mod path;
 pub mod resolve;

@@ -1,7 +1,6 @@
-//! The program: arguments, logs, and the exit code.
+//! The program: arguments and the exit code.
 
 mod cli;
-mod logs;
 
 use std::process::ExitCode;
 

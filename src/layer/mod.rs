@@ -2,7 +2,7 @@
 //!
 //! | # | layer | why here |
 //! |---|---|---|
-//! | 1 | [`trace`] | gives the request its id and span, writes the access line and counts ([`metrics`]); all below logs inside it and its end is the end of the body |
+//! | 1 | [`trace`] | gives the request its id, writes the access line and counts ([`metrics`]); what is below logs with the id, and its end is the end of the body |
 //! | 2 | [`cors`] | answers preflights, which carry no credentials, and marks every answer of the media routes, failures too |
 //! | 3 | [`rescue`] | the last point where an error or a panic exists; above it there are only answers |
 //! | 4 | [`in_flight`] | refuses before any work when we are full; the permit rides in the body |

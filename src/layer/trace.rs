@@ -1,5 +1,5 @@
-//! The request's id and span: the id in a header and in the line of a failure, the span around every log line, and
-//! one access line when the body has ended.
+//! The request's id, in a header, in the line of a failure and in every log line, and one access line when the body
+//! has ended.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -10,13 +10,13 @@ use std::task::{Context, Poll};
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use tokio::time::Instant;
 use tower::{Layer, Service};
-use tracing::{Instrument, Span};
 
 use crate::error::Error;
 use crate::http::body::Watch;
 use crate::http::{Body, Request, Response};
 use crate::layer::Line;
 use crate::layer::metrics::Metrics;
+use crate::logs::{RequestId, sync_working_for, working_for};
 
 /// Puts [`Trace`] in front of a service.
 #[derive(Clone, Debug)]
@@ -33,8 +33,7 @@ pub struct Trace<S> {
     metrics: Arc<Metrics>,
 }
 
-/// Ids: eight digits for the process, then a count, so that they differ between restarts without a random draw a
-/// request.
+/// Where the next id comes from.
 #[derive(Debug)]
 struct Ids {
     next: AtomicU64,
@@ -45,11 +44,11 @@ struct Ids {
 struct AccessLine {
     bytes: u64,
     end: End,
+    id: RequestId,
     method: Method,
     metrics: Arc<Metrics>,
     /// Without its query, where signatures stand.
     path: String,
-    span: Span,
     started: Instant,
     /// None until there is an answer.
     status: Option<StatusCode>,
@@ -99,8 +98,8 @@ where
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let id = format!("{:08x}-{:x}", self.ids.process, self.ids.next.fetch_add(1, Ordering::Relaxed));
-        let span = tracing::info_span!("request", id = %id);
+        let number = self.ids.next.fetch_add(1, Ordering::Relaxed);
+        let id = RequestId { process: self.ids.process, number };
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let metrics = Arc::clone(&self.metrics);
         metrics.began();
@@ -108,14 +107,14 @@ where
         let mut line = AccessLine {
             bytes: 0,
             end: End::Unfinished,
+            id,
             method,
             metrics,
             path,
-            span: span.clone(),
             started: Instant::now(),
             status: None,
         };
-        let answer = span.in_scope(|| self.inner.call(request));
+        let answer = sync_working_for(id, || self.inner.call(request));
         let answer = async move {
             let mut response = answer.await?;
             if let Some(line) = response.extensions_mut().remove::<Line>() {
@@ -123,13 +122,13 @@ where
                 response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
                 *response.body_mut() = Body::full(text);
             }
-            if let Ok(id) = HeaderValue::from_str(&id) {
+            if let Ok(id) = HeaderValue::try_from(id.to_string()) {
                 response.headers_mut().insert(REQUEST_ID, id);
             }
             line.status = Some(response.status());
             Ok(response.map(|body| body.watched(line)))
         };
-        Box::pin(answer.instrument(span))
+        Box::pin(working_for(Some(id), answer))
     }
 }
 
@@ -146,14 +145,12 @@ impl Watch for AccessLine {
 
     fn failed(&mut self, error: &Error) {
         self.end = End::Failed;
-        let _inside = self.span.enter();
-        tracing::warn!(%error, sent_bytes = self.bytes, "the body is cut");
+        sync_working_for(self.id, || tracing::warn!(%error, sent_bytes = self.bytes, "the body is cut"));
     }
 }
 
 impl Drop for AccessLine {
     fn drop(&mut self) {
-        let _inside = self.span.enter();
         // A body of which nothing was read belongs to a HEAD or to an answer without one.
         let is_cut = self.end == End::Failed || (self.end == End::Unfinished && self.bytes > 0);
         if let Some(status) = self.status {
@@ -161,15 +158,17 @@ impl Drop for AccessLine {
         } else {
             self.metrics.abandoned();
         }
-        tracing::info!(
-            method = %self.method,
-            path = %self.path.escape_debug(),
-            status = self.status.map(|status| status.as_u16()),
-            sent_bytes = self.bytes,
-            is_cut,
-            duration_ms = self.started.elapsed().as_millis() as u64,
-            "answered"
-        );
+        sync_working_for(self.id, || {
+            tracing::info!(
+                method = self.method.as_str(),
+                path = self.path.as_str(),
+                status = self.status.map(|status| status.as_u16()),
+                sent_bytes = self.bytes,
+                is_cut,
+                duration_ms = self.started.elapsed().as_millis() as u64,
+                "answered"
+            );
+        });
     }
 }
 

@@ -46,6 +46,17 @@ pub struct ResolveRequest {
     pub path: VirtualPath,
     /// What is wanted of it.
     pub want: Want,
+    /// What an answer said of the path just now: it is taken at its word, and spares another look.
+    pub known: Option<Known>,
+}
+
+/// What a path is found to be.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// The mount that holds it.
+    pub mount: Arc<Mount>,
+    /// The entry.
+    pub entry: Arc<Entry>,
 }
 
 /// What is wanted of a path.
@@ -134,7 +145,14 @@ impl Resolver {
 // === impl Inner ===
 
 impl Inner {
-    async fn resolve(self: Arc<Self>, request: ResolveRequest) -> Result<Resolved> {
+    async fn resolve(self: Arc<Self>, mut request: ResolveRequest) -> Result<Resolved> {
+        if let Some(Known { mount, entry }) = request.known.take() {
+            match self.grant(&mount, &entry, &request).await {
+                // It is not what it was said to be: below, it is looked at again.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                grant => return Ok(Resolved { grant: grant?, mount: Some(mount), entry }),
+            }
+        }
         let Some((mount, rest)) = self.mounts.find(&request.path) else {
             return self.above_the_mounts(&request);
         };

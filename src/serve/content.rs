@@ -1,8 +1,7 @@
 //! A file's answer: its headers, its bytes, or the redirect that leads to them.
 
-use std::sync::Arc;
-
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use tower::ServiceExt;
 
 use super::plan::{Delivery, Offer, Reply, Way, Wish, reply};
 use super::target::{Endpoint, Target, Via};
@@ -15,7 +14,7 @@ use crate::http::{Body, Request, Response};
 use crate::lease::{Lease, Spare};
 use crate::mount::{Mode, Mount};
 use crate::path::{VirtualPath, encode_component};
-use crate::resolve::Want;
+use crate::resolve::{Known, ResolveRequest, Want};
 use crate::secret::SignedUrl;
 use crate::stream::{Audience, FileOrigin};
 
@@ -25,39 +24,34 @@ pub(super) const DELIVERY: http::HeaderName = http::HeaderName::from_static("slu
 impl Site {
     /// Answers `/d` and `/p`.
     pub(super) async fn content(&self, request: &Request, target: &Target) -> Result<Response> {
-        let (mount, entry) = self.file(&target.path).await?;
-        match self.deliver(request, target, &mount, &entry).await {
+        let file = self.file(&target.path).await?;
+        match self.deliver(request, target, &file).await {
             // The file was perhaps replaced since it was listed. The first attempt has found out what it is now; what was
             // said of the old one is not true of the new one, so the answer begins anew, once.
             Err(error) if error.kind() == ErrorKind::Upstream => {
-                let (mount, present) = Box::pin(self.file(&target.path)).await?;
-                if present.validators().etag == entry.validators().etag {
+                let present = Box::pin(self.file(&target.path)).await?;
+                if present.entry.validators().etag == file.entry.validators().etag {
                     return Err(error);
                 }
-                Box::pin(self.deliver(request, target, &mount, &present)).await
+                Box::pin(self.deliver(request, target, &present)).await
             }
             answer => answer,
         }
     }
 
-    /// The file at a path, and the mount it lies in.
-    async fn file(&self, path: &VirtualPath) -> Result<(Arc<Mount>, Arc<Entry>)> {
+    /// The file at a path.
+    async fn file(&self, path: &VirtualPath) -> Result<Known> {
         let found = self.find(path, Want::Entry).await?;
         let mount = found.mount.filter(|_| !found.entry.is_folder()).ok_or_else(|| {
             Error::new(ErrorKind::NotAFile, "open a file")
                 .saying("this is a folder, not a file; its page is below /browse")
                 .with("path", path)
         })?;
-        Ok((mount, found.entry))
+        Ok(Known { mount, entry: found.entry })
     }
 
-    async fn deliver(
-        &self,
-        request: &Request,
-        target: &Target,
-        mount: &Mount,
-        entry: &Arc<Entry>,
-    ) -> Result<Response> {
+    async fn deliver(&self, request: &Request, target: &Target, file: &Known) -> Result<Response> {
+        let Known { mount, entry } = file;
         let reply = reply(request.method(), request.headers(), target.range, entry);
         let wish = Wish {
             mode: if target.endpoint == Endpoint::Proxied { Mode::Proxy } else { mount.policy.delivery },
@@ -71,10 +65,10 @@ impl Site {
             // Metadata answers these; a player's HEAD must cost no link.
             let is_asked = matches!(wish.mode, Mode::Auto | Mode::Proxy);
             let delivery = Delivery { way: Way::Bytes, reason: (!is_asked).then_some("metadata") };
-            return self.bytes(mount, target, entry, reply, Method::HEAD, delivery).await;
+            return self.bytes(target, file, reply, Method::HEAD, delivery).await;
         }
         let (offer, link) = if wish.considers_a_link(entry.duration) {
-            self.offer(target, entry, wish).await?
+            self.offer(target, file, wish).await?
         } else {
             (Offer::Nothing, None)
         };
@@ -82,17 +76,22 @@ impl Site {
         match (delivery.way, link) {
             (Way::Redirect, Some(link)) => Ok(redirect(link.expose(), delivery)),
             (Way::DownloadProxy, _) => Ok(redirect(&self.download_proxy(mount, &target.path)?, delivery)),
-            _ => self.bytes(mount, target, entry, reply, Method::GET, delivery).await,
+            _ => self.bytes(target, file, reply, Method::GET, delivery).await,
         }
     }
 
     /// What a redirect would lead to. Only one that is meant for the client must have life to spare.
-    async fn offer(&self, target: &Target, entry: &Entry, wish: Wish) -> Result<(Offer, Option<SignedUrl>)> {
+    async fn offer(&self, target: &Target, file: &Known, wish: Wish) -> Result<(Offer, Option<SignedUrl>)> {
         let keeps = wish.via != Some(Via::Redirect)
             && wish.mode == Mode::Auto
             && !wish.client.returns_for_every_seek();
         let spare = if keeps { Spare::OwnUse } else { Spare::HandOut };
-        let lease = self.find(&target.path, Want::Source { spare, failed: None }).await?.into_source()?;
+        let request = ResolveRequest {
+            path: target.path.clone(),
+            want: Want::Source { spare, failed: None },
+            known: Some(file.clone()),
+        };
+        let lease = self.0.resolve.clone().oneshot(request).await?.into_source()?;
         let Source::Link(link) = &lease.source else { return Ok((Offer::Nothing, None)) };
         let now = self.0.clock.now();
         let offer = Offer::Link {
@@ -100,7 +99,7 @@ impl Site {
             needs_headers: !link.headers.is_empty(),
             fresh: lease.life().has(Spare::HandOut, now),
             left: lease.life().left(now),
-            film: entry.duration,
+            film: file.entry.duration,
         };
         Ok((offer, Some(link.url.clone())))
     }
@@ -108,13 +107,13 @@ impl Site {
     /// The answer from metadata, with the bytes where it has any and `method` is not HEAD.
     async fn bytes(
         &self,
-        mount: &Mount,
         target: &Target,
-        entry: &Arc<Entry>,
+        file: &Known,
         reply: Reply,
         method: Method,
         delivery: Delivery,
     ) -> Result<Response> {
+        let Known { mount, entry } = file;
         let (status, range) = match reply {
             Reply::NotModified => (StatusCode::NOT_MODIFIED, None),
             Reply::NotSatisfiable => (StatusCode::RANGE_NOT_SATISFIABLE, None),
@@ -139,7 +138,7 @@ impl Site {
         }
         response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(range.len()));
         if method != Method::HEAD {
-            let origin = FileOrigin::new(self.0.resolve.clone(), target.path.clone(), Arc::clone(entry));
+            let origin = FileOrigin::new(self.0.resolve.clone(), target.path.clone(), file.clone());
             let audience =
                 Audience { may_probe: target.client.may_probe(), patience: target.client.patience() };
             *response.body_mut() = self.0.engine.part(origin, mount.driver.info(), range, audience).await?;

@@ -98,7 +98,7 @@ impl Site {
     }
 
     async fn find(&self, path: &VirtualPath, want: Want) -> Result<Resolved> {
-        self.0.resolve.clone().oneshot(ResolveRequest { path: path.clone(), want }).await
+        self.0.resolve.clone().oneshot(ResolveRequest { path: path.clone(), want, known: None }).await
     }
 }
 

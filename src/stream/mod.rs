@@ -38,14 +38,14 @@ pub use self::metrics::Counters;
 use self::reader::{Content, Reader};
 pub use self::upstream::Failure;
 use self::upstream::{Effort, Opener};
-use crate::driver::{DriverInfo, Entry, Source};
+use crate::driver::{DriverInfo, Source};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::Body;
 use crate::http::content::ContentClient;
 use crate::http::range::ByteRange;
 use crate::lease::Spare;
 use crate::path::VirtualPath;
-use crate::resolve::{BoxResolve, ResolveRequest, SourceLease, Want};
+use crate::resolve::{BoxResolve, Known, ResolveRequest, SourceLease, Want};
 
 /// Limits of one stream.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -101,7 +101,7 @@ pub type Ticket = Arc<dyn Any + Send + Sync>;
 pub struct FileOrigin {
     resolve: BoxResolve,
     path: VirtualPath,
-    entry: Arc<Entry>,
+    known: Known,
 }
 
 // === impl Engine ===
@@ -151,7 +151,7 @@ impl Engine {
         if range.is_empty() {
             return Ok(Body::empty());
         }
-        let entry = Arc::clone(&origin.entry);
+        let entry = Arc::clone(&origin.known.entry);
         let account = self.0.broker.account(info);
         let film = entry.duration.filter(|duration| !duration.is_zero());
         let content = Content {
@@ -243,9 +243,9 @@ impl Engine {
 // === impl FileOrigin ===
 
 impl FileOrigin {
-    /// The file at `path`, which is `entry` now.
-    pub fn new(resolve: BoxResolve, path: VirtualPath, entry: Arc<Entry>) -> Self {
-        Self { resolve, path, entry }
+    /// The file at `path`, and what it is now.
+    pub fn new(resolve: BoxResolve, path: VirtualPath, known: Known) -> Self {
+        Self { resolve, path, known }
     }
 }
 
@@ -253,13 +253,15 @@ impl FileOrigin {
 impl Origin for FileOrigin {
     async fn obtain(&self, failed: Option<Ticket>) -> Result<(Source, Ticket), Failure> {
         let failed = failed.and_then(|ticket| ticket.downcast::<SourceLease>().ok());
-        let request =
-            ResolveRequest { path: self.path.clone(), want: Want::Source { spare: Spare::OwnUse, failed } };
+        let request = ResolveRequest {
+            path: self.path.clone(),
+            // Once something has failed, the path must be looked at again: the file may have changed.
+            known: failed.is_none().then(|| self.known.clone()),
+            want: Want::Source { spare: Spare::OwnUse, failed },
+        };
         let found = tower::ServiceExt::oneshot(self.resolve.clone(), request).await?;
-        if found.entry.id != self.entry.id
-            || found.entry.len != self.entry.len
-            || found.entry.hash != self.entry.hash
-        {
+        let entry = &self.known.entry;
+        if found.entry.id != entry.id || found.entry.len != entry.len || found.entry.hash != entry.hash {
             return Err(Failure::lasting(
                 Error::new(ErrorKind::Upstream, "go on reading").saying("the file has changed meanwhile"),
             ));

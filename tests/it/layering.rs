@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 /// Rooms from the outside in; a room may import the rooms behind it and the leaves.
 const ORDER: [&str; 7] = ["app", "transport", "serve", "stream", "resolve", "mount", "driver"];
-const LEAVES: [&str; 9] = ["clock", "error", "http", "lease", "path", "secret", "section", "sign", "state"];
+const LEAVES: [&str; 10] =
+    ["clock", "error", "http", "lease", "logs", "path", "secret", "section", "sign", "state"];
 
 /// What a room may import.
 fn allowed(room: &str) -> BTreeSet<&'static str> {
@@ -53,7 +54,7 @@ fn imports_run_one_way() {
     for file in files {
         let relative = file.strip_prefix(&root).unwrap();
         let room = relative.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs").to_owned();
-        if ["lib", "main", "cli", "logs"].contains(&room.as_str()) {
+        if ["lib", "main", "cli"].contains(&room.as_str()) {
             continue;
         }
         let text = std::fs::read_to_string(&file).unwrap();

@@ -4,25 +4,15 @@ use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tracing::{Level, Metadata};
-use tracing_subscriber::fmt::MakeWriter;
-
 /// Lines that wait to be written. Clones share them.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Lines(Arc<Shared>);
+pub struct Lines(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
     waiting: Mutex<Vec<u8>>,
     /// Told when a line comes to where there was none.
     came: Condvar,
-}
-
-/// Takes one line.
-pub(crate) struct Line {
-    lines: Lines,
-    /// Whether it must not wait: it may be the last one.
-    is_urgent: bool,
 }
 
 // === impl Lines ===
@@ -32,7 +22,7 @@ impl Lines {
     ///
     /// # Errors
     /// What the system says where no thread can be started.
-    pub(crate) fn start() -> io::Result<Self> {
+    pub(super) fn start() -> io::Result<Self> {
         let lines = Self::default();
         let gathered = lines.clone();
         std::thread::Builder::new().name("logs".to_owned()).spawn(move || {
@@ -49,45 +39,25 @@ impl Lines {
         Ok(lines)
     }
 
+    /// Takes a line, with its end. One that `is_urgent` is written at once, after those that wait.
+    pub(super) fn write(&self, line: &[u8], is_urgent: bool) {
+        let mut waiting = self.lock();
+        if waiting.is_empty() {
+            self.0.came.notify_one();
+        }
+        waiting.extend_from_slice(line);
+        if is_urgent || waiting.len() >= MOST_WAITING {
+            write_out(&mut waiting);
+        }
+    }
+
     /// Writes what waits.
-    pub(crate) fn flush(&self) {
+    pub fn flush(&self) {
         write_out(&mut self.lock());
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<u8>> {
         self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl<'a> MakeWriter<'a> for Lines {
-    type Writer = Line;
-
-    fn make_writer(&'a self) -> Line {
-        Line { lines: self.clone(), is_urgent: true }
-    }
-
-    fn make_writer_for(&'a self, meta: &Metadata<'_>) -> Line {
-        Line { lines: self.clone(), is_urgent: *meta.level() <= Level::WARN }
-    }
-}
-
-// === impl Line ===
-
-impl Write for Line {
-    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-        let mut waiting = self.lines.lock();
-        if waiting.is_empty() {
-            self.lines.0.came.notify_one();
-        }
-        waiting.extend_from_slice(text);
-        if self.is_urgent || waiting.len() >= MOST_WAITING {
-            write_out(&mut waiting);
-        }
-        Ok(text.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 
