@@ -165,6 +165,7 @@ impl App {
         let serve = |listener, service| {
             transport::run(listener, service, stop.clone(), self.transport.clone(), self.tasks.clone())
         };
+        self.tasks.spawn(beat(stop.clone()));
         let public = listeners.public.into_iter().map(|listener| serve(listener, self.service.clone()));
         let admin = listeners.admin.map(|listener| serve(listener, self.admin.clone()));
         futures_util::future::join_all(public.chain(admin)).await;
@@ -172,6 +173,12 @@ impl App {
         self.tasks.close();
         let _ = tokio::time::timeout(LAST_FETCHES, self.tasks.wait()).await;
     }
+}
+
+/// A timer that always stands. tokio wakes the thread that waits for events whenever a timer is set that is due before all
+/// others; with this one they never are, which saves two system calls a request (counted; see `benches/README.md`).
+async fn beat(stop: CancellationToken) {
+    while tokio::time::timeout(BEAT, stop.cancelled()).await.is_err() {}
 }
 
 /// The addresses that a server with this configuration gives out, for printing one without running it.
@@ -235,6 +242,8 @@ const MOST_REQUESTS: usize = 1500;
 const PLAYLISTS_KIB: u64 = 16 * 1024;
 /// What a folder of 12,000 entries takes at four pages of 200 a second, and as much again.
 const BROWSING: Duration = Duration::from_secs(30);
+/// Not longer than the timers that every request sets.
+const BEAT: Duration = Duration::from_secs(1);
 const GRACE: Duration = Duration::from_secs(1);
 /// Longer than an exchange of tokens may take, whose answer must not be lost.
 const LAST_FETCHES: Duration = Duration::from_secs(17);

@@ -25,6 +25,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tower::ServiceExt;
 
+use super::bell::Bell;
 use super::client::{CONNECT_TIMEOUT, USER_AGENT};
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::SignedUrl;
@@ -40,6 +41,8 @@ struct Inner {
 
 /// A connection, and the handle that sends requests on it.
 struct Wire {
+    /// Rung by either half.
+    bell: Bell,
     sender: http1::SendRequest<Empty<Bytes>>,
     connection: http1::Connection<MaybeHttpsStream<TokioIo<TcpStream>>, Empty<Bytes>>,
 }
@@ -155,7 +158,7 @@ impl Inner {
             .handshake(stream)
             .await
             .map_err(|error| unreachable(error.into()))?;
-        Ok(Wire { sender, connection })
+        Ok(Wire { bell: Bell::new(), sender, connection })
     }
 
     /// The connection that was used last, if it is not too old. One that the drive has closed is found out when it is used.
@@ -172,6 +175,7 @@ impl Inner {
     }
 
     fn keep(&self, place: (Scheme, Authority), wire: Wire) {
+        wire.bell.leave();
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let wires = idle.entry(place).or_default();
         if wires.len() >= MOST_IDLE {
@@ -185,15 +189,17 @@ impl Inner {
 
 impl Wire {
     async fn send(&mut self, request: http::Request<Empty<Bytes>>) -> hyper::Result<Response<Incoming>> {
-        let mut response = pin!(self.sender.send_request(request));
-        let connection = &mut self.connection;
+        let Self { bell, sender, connection } = self;
+        let mut response = pin!(sender.send_request(request));
         poll_fn(|cx| {
-            if let Poll::Ready(response) = response.as_mut().poll(cx) {
-                return Poll::Ready(response);
-            }
-            // Either it ended, which the response tells better, or it has done what it can for now.
-            let _ = Pin::new(&mut *connection).poll(cx)?;
-            response.as_mut().poll(cx)
+            bell.attend(cx, |cx| {
+                if let Poll::Ready(response) = response.as_mut().poll(cx) {
+                    return Poll::Ready(response);
+                }
+                // Either it ended, which the response tells better, or it has done what it can for now.
+                let _ = Pin::new(&mut *connection).poll(cx)?;
+                response.as_mut().poll(cx)
+            })
         })
         .await
     }
@@ -206,7 +212,7 @@ impl ContentBody {
     fn end(&mut self, cx: &mut Context<'_>) {
         if let (Some(mut wire), Some((inner, place))) = (self.wire.take(), self.home.take())
             // Lets it notice that.
-            && Pin::new(&mut wire.connection).poll(cx).is_pending()
+            && wire.bell.attend(cx, |cx| Pin::new(&mut wire.connection).poll(cx)).is_pending()
             && wire.sender.is_ready()
         {
             inner.keep(place, wire);
@@ -220,15 +226,21 @@ impl http_body::Body for ContentBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>>>> {
         let this = self.get_mut();
-        let mut polled = Pin::new(&mut this.incoming).poll_frame(cx);
-        if polled.is_pending()
-            && let Some(wire) = &mut this.wire
-        {
-            // What it fails with, the body tells.
-            if Pin::new(&mut wire.connection).poll(cx).is_ready() {
-                this.wire = None;
-            }
-            polled = Pin::new(&mut this.incoming).poll_frame(cx);
+        let (incoming, mut has_ended) = (&mut this.incoming, false);
+        let polled = match &mut this.wire {
+            Some(Wire { bell, connection, .. }) => bell.attend(cx, |cx| {
+                let polled = Pin::new(&mut *incoming).poll_frame(cx);
+                if polled.is_ready() || has_ended {
+                    return polled;
+                }
+                // What it fails with, the body tells.
+                has_ended = Pin::new(&mut *connection).poll(cx).is_ready();
+                Pin::new(&mut *incoming).poll_frame(cx)
+            }),
+            None => Pin::new(incoming).poll_frame(cx),
+        };
+        if has_ended {
+            this.wire = None;
         }
         if polled.is_ready() && this.incoming.is_end_stream() {
             this.end(cx);

@@ -1,5 +1,6 @@
 //! What both sides of the proxy need of HTTP: bodies, ranges, preconditions, the outbound clients.
 
+mod bell;
 pub mod body;
 pub mod client;
 pub mod conditional;
