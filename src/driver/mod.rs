@@ -21,7 +21,7 @@ use std::collections::HashMap;
 use std::fmt::Debug;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
@@ -131,7 +131,13 @@ pub struct Entry {
     pub hash: Option<Arc<str>>,
     /// How long the film is, where the vendor knows it.
     pub duration: Option<Duration>,
+    /// Worked out when it is first asked for.
+    pub version: Version,
 }
+
+/// What tells this version of a file from others: the same on every node and after every new link.
+#[derive(Clone, Debug, Default)]
+pub struct Version(OnceLock<[u8; 16]>);
 
 /// How to get at the bytes of a file.
 #[derive(Clone, Debug)]
@@ -267,6 +273,7 @@ impl Entry {
             modified: None,
             hash: None,
             duration: None,
+            version: Version::default(),
         }
     }
 
@@ -275,20 +282,28 @@ impl Entry {
         self.kind == EntryKind::Folder
     }
 
-    /// What HTTP compares this version of the file by. The same on every node and after every new link: from
-    /// the content hash where there is one, else from id, length and time.
-    pub fn validators(&self) -> Validators {
-        let mut digest = Sha256::new();
-        match &self.hash {
-            Some(hash) => digest.update(hash.as_bytes()),
-            None => {
-                digest.update(self.id.as_str().as_bytes());
-                let modified = self.modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-                digest.update(modified.unwrap_or_default().as_nanos().to_be_bytes());
+    /// The version of the file: from the content hash and the length where there is a hash, else from id, length and time.
+    pub fn version(&self) -> [u8; 16] {
+        *self.version.0.get_or_init(|| {
+            let mut digest = Sha256::new();
+            match &self.hash {
+                Some(hash) => digest.update(hash.as_bytes()),
+                None => {
+                    digest.update(self.id.as_str().as_bytes());
+                    let modified = self.modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+                    digest.update(modified.unwrap_or_default().as_nanos().to_be_bytes());
+                }
             }
-        }
-        digest.update(self.len.to_be_bytes());
-        let tag = data_encoding::HEXLOWER.encode(&digest.finalize()[..16]);
+            digest.update(self.len.to_be_bytes());
+            let mut version = [0; 16];
+            version.copy_from_slice(&digest.finalize()[..16]);
+            version
+        })
+    }
+
+    /// What HTTP compares this version of the file by.
+    pub fn validators(&self) -> Validators {
+        let tag = data_encoding::HEXLOWER.encode(&self.version());
         Validators { etag: format!("\"{tag}\""), modified: self.modified }
     }
 }

@@ -30,7 +30,7 @@ impl Site {
             // said of the old one is not true of the new one, so the answer begins anew, once.
             Err(error) if error.kind() == ErrorKind::Upstream => {
                 let present = Box::pin(self.file(&target.path)).await?;
-                if present.entry.validators().etag == file.entry.validators().etag {
+                if present.entry.version() == file.entry.version() {
                     return Err(error);
                 }
                 Box::pin(self.deliver(request, target, &present)).await

@@ -26,7 +26,7 @@ use crate::clock::Clock;
 use crate::driver::registry::Registration;
 use crate::driver::{
     Context, Driver, DriverInfo, Entry, EntryId, EntryKind, Link, Preview, Source, Subtitle, Variant,
-    VariantState,
+    VariantState, Version,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::lease::Life;
@@ -100,6 +100,7 @@ impl AliyunDrive {
             modified: wire::time(&file.updated_at),
             hash,
             duration: wire::seconds(file.video_media_metadata.duration),
+            version: Version::default(),
         })
     }
 

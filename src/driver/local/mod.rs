@@ -18,7 +18,9 @@ use http_body::Frame;
 use http_body_util::StreamBody;
 
 use crate::driver::registry::Registration;
-use crate::driver::{Context, Driver, DriverInfo, Entry, EntryId, EntryKind, ReadRange, Source, Unopened};
+use crate::driver::{
+    Context, Driver, DriverInfo, Entry, EntryId, EntryKind, ReadRange, Source, Unopened, Version,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::Body;
 use crate::http::range::ByteRange;
@@ -184,6 +186,7 @@ fn entry(path: &str, name: &str, metadata: &Metadata) -> Entry {
         modified: metadata.modified().ok().map(cap_std::time::SystemTime::into_std),
         hash: None,
         duration: None,
+        version: Version::default(),
     }
 }
 

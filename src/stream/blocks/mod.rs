@@ -173,14 +173,15 @@ impl ContentKey {
     /// The key of this version of a file: from the hash of its content where there is one, else from what tells versions
     /// apart at its drive.
     pub(super) fn of(info: &DriverInfo, entry: &Entry) -> Self {
-        let mut digest = Sha256::new();
-        if entry.hash.is_none() {
-            digest.update(info.name.as_bytes());
-            digest.update([0]);
-            digest.update(info.account.as_bytes());
-            digest.update([0]);
+        if entry.hash.is_some() {
+            return Self(entry.version());
         }
-        digest.update(entry.validators().etag.as_bytes());
+        let mut digest = Sha256::new();
+        digest.update(info.name.as_bytes());
+        digest.update([0]);
+        digest.update(info.account.as_bytes());
+        digest.update([0]);
+        digest.update(entry.version());
         let digest = digest.finalize();
         let mut key = [0; 16];
         key.copy_from_slice(&digest[..16]);
