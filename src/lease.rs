@@ -3,8 +3,9 @@
 //! They are one problem: keep a value as long as it lives, fetch it once however many ask, let the fetch
 //! outlive the caller that started it, and throw a value away only if it is still the one that failed.
 
+use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use moka::Expiry;
@@ -13,6 +14,7 @@ use moka::ops::compute::Op;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use crate::budget::Errand;
 use crate::error::{Error, ErrorKind, Result};
 use crate::logs::{current_request, working_for};
 
@@ -52,6 +54,16 @@ pub trait Lease: Send + Sync + 'static {
 pub struct LeaseCache<K, V> {
     values: Cache<K, Arc<V>>,
     tasks: TaskTracker,
+    under_way: UnderWay<K>,
+}
+
+/// The errands that fetches run on, so that a more urgent caller who joins one can say so.
+type UnderWay<K> = Arc<Mutex<HashMap<K, Errand>>>;
+
+/// A fetch that is under way, until this is dropped.
+struct Fetching<K: Eq + Hash> {
+    key: K,
+    under_way: UnderWay<K>,
 }
 
 /// Lets the cache drop what has ended.
@@ -113,7 +125,7 @@ where
             // Frees memory only: whether a value may be used is asked of its life, against the caller's clock.
             .expire_after(Ended)
             .build();
-        Self { values, tasks }
+        Self { values, tasks, under_way: Arc::default() }
     }
 
     /// The value, if it is here and has enough life left. Never waits for a fetch.
@@ -141,14 +153,28 @@ where
             None => {}
         }
         let values = self.values.clone();
+        let errand = Errand::current();
+        let fetching = self.join(&key, &errand);
         let whole = async move {
+            let _until_it_ends = fetching;
             let fetch = async { fetch.await.map(Arc::new) };
             // moka runs one of the competing futures; the others wait for its result.
             values.try_get_with(key, fetch).await.map_err(|error: Arc<Error>| Error::clone(&error))
         };
-        let task = self.tasks.spawn(working_for(current_request(), whole));
+        let task = self.tasks.spawn(working_for(current_request(), errand.doing(whole)));
         task.await
             .unwrap_or_else(|panic| Err(Error::new(ErrorKind::Internal, "fetch a lease").caused_by(panic)))
+    }
+
+    /// Begins a fetch on an errand; or, where one runs already, gives that the errand's urgency.
+    fn join(&self, key: &K, errand: &Errand) -> Option<Fetching<K>> {
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(running) = under_way.get(key) {
+            running.raise(errand.priority());
+            return None;
+        }
+        under_way.insert(key.clone(), errand.clone());
+        Some(Fetching { key: key.clone(), under_way: Arc::clone(&self.under_way) })
     }
 
     /// Throws a value away, whichever it is. A fetch that is under way still brings its own.
@@ -173,13 +199,25 @@ where
 
 impl<K, V> Clone for LeaseCache<K, V> {
     fn clone(&self) -> Self {
-        Self { values: self.values.clone(), tasks: self.tasks.clone() }
+        Self {
+            values: self.values.clone(),
+            tasks: self.tasks.clone(),
+            under_way: Arc::clone(&self.under_way),
+        }
     }
 }
 
 impl<K, V> std::fmt::Debug for LeaseCache<K, V> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("LeaseCache")
+    }
+}
+
+// === impl Fetching ===
+
+impl<K: Eq + Hash> Drop for Fetching<K> {
+    fn drop(&mut self) {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
     }
 }
 

@@ -12,7 +12,7 @@
 //! imports                main -> cli -> app -> transport, layer     generic over what they wrap
 //!                                       app -> serve -> stream -> resolve -> mount -> driver
 //!                        config -> the settings of the rooms        nothing imports config or app
-//!                        leaves import leaves                       clock, error, http, lease, logs, path,
+//!                        leaves import leaves                       budget, clock, error, http, lease, logs, path,
 //!                                                                   secret, section, sign, state
 //! ```
 //!
@@ -66,6 +66,7 @@
 //! engine holds what is being read: the accounts' connections, and at most a window for each stream.
 
 pub mod app;
+pub mod budget;
 pub mod clock;
 pub mod config;
 pub mod driver;

@@ -11,5 +11,8 @@ pub use self::body::Body;
 
 /// A request as it reaches our services; its body is drained, never read.
 pub type Request = http::Request<()>;
+/// The other end of the connection that a request came on; among the request's extensions.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub std::net::IpAddr);
 /// An answer of ours.
 pub type Response = http::Response<Body>;

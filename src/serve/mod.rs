@@ -14,20 +14,23 @@ pub mod target;
 pub mod web;
 
 use std::future::ready;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use moka::sync::Cache;
 use tokio_util::task::TaskTracker;
 use tower::{Service, ServiceExt};
 
 use self::addresses::Addresses;
 use self::hls::{PlaylistKey, PlaylistLease};
-use self::target::{Endpoint, Target};
+use self::target::{Endpoint, Part, Target};
+use crate::budget::Errand;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::http::{Request, Response};
+use crate::http::{Peer, Request, Response};
 use crate::lease::LeaseCache;
 use crate::path::VirtualPath;
 use crate::resolve::{BoxResolve, ResolveRequest, Resolved, Want};
@@ -51,6 +54,8 @@ struct Inner {
     clock: Clock,
     engine: Engine,
     hold: Duration,
+    /// Films whose page or playlist was opened a moment ago.
+    opened: Cache<VirtualPath, ()>,
     playlists: LeaseCache<PlaylistKey, PlaylistLease>,
     resolve: BoxResolve,
 }
@@ -73,6 +78,7 @@ impl Site {
             clock,
             engine,
             hold,
+            opened: Cache::builder().max_capacity(MOST_OPENED).time_to_live(OPENED).build(),
             playlists: LeaseCache::new(playlists_kib, tasks.clone()),
             resolve,
         }))
@@ -84,17 +90,35 @@ impl Site {
             Ok(target) => target,
             Err(error) => return Box::pin(ready(Err(error))),
         };
+        let errand = self.errand(&request, &target);
         match &target.endpoint {
             Endpoint::Asset(asset) => Box::pin(ready(Ok(asset.answer()))),
-            Endpoint::Browse => Box::pin(async move { self.browse(&request, &target).await }),
+            Endpoint::Browse => Box::pin(errand.doing(async move { self.browse(&request, &target).await })),
             Endpoint::Content | Endpoint::Proxied => {
-                Box::pin(async move { self.content(&request, &target).await })
+                Box::pin(errand.doing(async move { self.content(&request, &target).await }))
             }
             Endpoint::Hls(part) => {
                 let part = part.clone();
-                Box::pin(async move { self.hls(&request, &target, &part).await })
+                Box::pin(errand.doing(async move { self.hls(&request, &target, &part).await }))
             }
         }
+    }
+
+    /// What the request is for, and for whom: clients are told apart by their address.
+    fn errand(&self, request: &Request, target: &Target) -> Errand {
+        let says_so = request.headers().get(PRIORITY).is_some_and(|value| value == "background");
+        let is_film = matches!(target.endpoint, Endpoint::Browse | Endpoint::Hls(Part::Master));
+        if is_film && !says_so {
+            self.0.opened.insert(target.path.clone(), ());
+        }
+        let is_open = || self.0.opened.contains_key(&target.path);
+        let priority = plan::priority(target, says_so, target.client.may_probe() && is_open());
+        let party = request.extensions().get::<Peer>().map_or(0, |peer| match peer.0 {
+            IpAddr::V4(address) => u64::from(address.to_bits()),
+            // A household has one network of that size.
+            IpAddr::V6(address) => (address.to_bits() >> 64) as u64,
+        });
+        Errand::new(priority, party)
     }
 
     async fn find(&self, path: &VirtualPath, want: Want) -> Result<Resolved> {
@@ -115,3 +139,10 @@ impl Service<Request> for Site {
         self.clone().answer(request)
     }
 }
+
+/// By which a request can say that nobody waits for it: `background`.
+const PRIORITY: http::HeaderName = http::HeaderName::from_static("sluice-priority");
+/// How long after its page was opened a film counts as being opened; chosen: a server that transcodes starts within it.
+const OPENED: Duration = Duration::from_secs(60);
+/// Films remembered; chosen: more than a household opens in a minute.
+const MOST_OPENED: u64 = 1000;

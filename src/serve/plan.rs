@@ -5,7 +5,8 @@ use std::time::Duration;
 use http::{HeaderMap, Method};
 
 use super::client::Client;
-use super::target::Via;
+use super::target::{Endpoint, Part, Target, Via};
+use crate::budget::Priority;
 use crate::driver::Entry;
 use crate::http::conditional::{self, Verdict};
 use crate::http::range::{ByteRange, Fitted, RangeSpec};
@@ -24,6 +25,26 @@ pub enum Reply {
     PreconditionFailed,
     /// 200.
     Whole,
+}
+
+/// What a request to a drive is for, told from the route and the client. `is_background` is what the request says of itself;
+/// `is_open` whether somebody has just opened the film's page or playlist.
+pub fn priority(target: &Target, is_background: bool, is_open: bool) -> Priority {
+    if is_background {
+        return Priority::Background;
+    }
+    match &target.endpoint {
+        Endpoint::Asset(_) | Endpoint::Browse => Priority::Browse,
+        Endpoint::Content | Endpoint::Proxied if target.client.may_probe() && !is_open => {
+            Priority::Background
+        }
+        Endpoint::Content | Endpoint::Proxied => match target.range {
+            None | Some(RangeSpec::From(0) | RangeSpec::Closed(0, _)) => Priority::Play,
+            Some(_) => Priority::Seek,
+        },
+        Endpoint::Hls(Part::Segment { .. }) => Priority::Seek,
+        Endpoint::Hls(_) => Priority::Extra,
+    }
 }
 
 /// Which way the bytes go, and why not the way that was asked for.

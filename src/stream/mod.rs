@@ -38,6 +38,7 @@ pub use self::metrics::Counters;
 use self::reader::{Content, Reader};
 pub use self::upstream::Failure;
 use self::upstream::{Effort, Opener};
+use crate::budget::Errand;
 use crate::driver::{DriverInfo, Source};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::Body;
@@ -235,6 +236,7 @@ impl Engine {
             counters: Arc::clone(&self.0.counters),
             account,
             origin,
+            errand: Errand::current(),
             settings: self.0.settings.clone(),
         })
     }

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::broker::{Account, Bid, Slot, all_in_use};
 use super::metrics::{Cause, Counters};
 use super::{Origin, Settings, Ticket};
+use crate::budget::{Errand, Priority};
 use crate::driver::{Link, ReadRange, Source};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::body::read_limited;
@@ -25,6 +26,8 @@ pub(super) struct Opener {
     /// The account whose connections this counts against, if against any.
     pub(super) account: Option<Arc<Account>>,
     pub(super) origin: Arc<dyn Origin>,
+    /// What the calls to the drive are for.
+    pub(super) errand: Errand,
     pub(super) settings: Settings,
 }
 
@@ -107,7 +110,12 @@ impl Opener {
         let mut wait = Pause(FIRST_WAIT);
         loop {
             // The link first: whoever waits for its turn must not hold a connection meanwhile.
-            let (source, lease) = match self.origin.obtain(effort.failed.take()).await {
+            let failed = effort.failed.take();
+            if failed.is_some() {
+                // Somebody is in the middle of it.
+                self.errand.raise(Priority::Seek);
+            }
+            let (source, lease) = match self.errand.clone().doing(self.origin.obtain(failed)).await {
                 Ok(obtained) => obtained,
                 Err(failure) if failure.is_final => return Err(failure),
                 Err(failure) => {

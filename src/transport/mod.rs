@@ -4,7 +4,7 @@ mod patient;
 
 use std::cell::RefCell;
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use tower::Service;
 use tower::util::BoxCloneSyncService;
 
 use self::patient::Patient;
-use crate::http::{Request, Response};
+use crate::http::{Peer, Request, Response};
 
 /// What the operator sets for the listeners.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -52,9 +52,9 @@ pub async fn run(
     let draining = GracefulShutdown::new();
     let cut = CancellationToken::new();
     loop {
-        let stream = tokio::select! {
+        let (stream, peer) = tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok(accepted) => accepted,
                 Err(error) => {
                     // Out of file descriptors, most likely: take a breath instead of spinning.
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -64,7 +64,7 @@ pub async fn run(
             },
             () = stop.cancelled() => break,
         };
-        let connection = connection(stream, service.clone(), settings.idle_timeout, &draining);
+        let connection = connection(stream, peer.ip(), service.clone(), settings.idle_timeout, &draining);
         let cut = cut.clone();
         tasks.spawn(async move {
             tokio::select! {
@@ -82,6 +82,7 @@ pub async fn run(
 
 fn connection(
     stream: TcpStream,
+    peer: IpAddr,
     service: BoxHttp,
     idle_timeout: Duration,
     draining: &GracefulShutdown,
@@ -90,10 +91,11 @@ fn connection(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a socket option could not be set");
     }
-    let service = OneAfterTheOther(RefCell::new(service));
+    let service = OneAfterTheOther { peer: Peer(peer), service: RefCell::new(service) };
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(BUFFER)
         .serve_connection(TokioIo::new(Patient::new(stream, idle_timeout)), service);
     let connection = draining.watch(connection);
     async move {
@@ -104,7 +106,10 @@ fn connection(
 }
 
 /// The stack, for the requests of one connection. Copied once a connection, since copying it touches what all threads share.
-struct OneAfterTheOther(RefCell<BoxHttp>);
+struct OneAfterTheOther {
+    peer: Peer,
+    service: RefCell<BoxHttp>,
+}
 
 impl hyper::service::Service<http::Request<Incoming>> for OneAfterTheOther {
     type Response = Response;
@@ -112,14 +117,18 @@ impl hyper::service::Service<http::Request<Incoming>> for OneAfterTheOther {
     type Future = <BoxHttp as Service<Request>>::Future;
 
     fn call(&self, request: http::Request<Incoming>) -> Self::Future {
-        let mut service = self.0.borrow_mut();
+        let mut request = request.map(drop);
+        request.extensions_mut().insert(self.peer);
+        let mut service = self.service.borrow_mut();
         // No layer of ours makes anybody wait: what is full refuses in its answer.
         let is_ready = service.poll_ready(&mut Context::from_waker(Waker::noop())).is_ready();
         debug_assert!(is_ready, "a layer that waits must do so in its answer");
-        service.call(request.map(drop))
+        service.call(request)
     }
 }
 
 /// For the whole head of a request, and for an idle connection between two; chosen: slow enough for a satellite link.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Bytes of a request's head at most; and of a body, beside one piece, that wait for a client that is slower than its drive.
+const BUFFER: usize = 64 * 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
