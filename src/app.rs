@@ -69,20 +69,7 @@ impl App {
         let access = &config.access;
         let addresses = Arc::new(Addresses::new(&config.serve, access, signer.clone(), clock.clone()));
 
-        let context = Context {
-            clock: clock.clone(),
-            client: client::for_api()?,
-            state_dir: config.state_dir.clone(),
-            hold: config.proxy.hold,
-            tasks: tasks.clone(),
-            shared: Shared::default(),
-        };
-        let mounts = config.mounts.iter().zip(0..).map(|(mount, number)| {
-            let driver = mount.driver.open(&context).map_err(|error| error.with("mount", &mount.path))?;
-            let (path, policy) = (mount.path.clone(), mount.policy.clone());
-            Ok(Arc::new(Mount { id: MountId(number), path, driver, policy }))
-        });
-        let mounts = Arc::new(MountTable::new(mounts.collect::<Result<_>>()?));
+        let mounts = mounts(config, &clock, &tasks)?;
         let resolver = Resolver::new(Arc::clone(&mounts), &config.cache, clock.clone(), &tasks);
         let mut metrics = Metrics::new();
         let engine = Engine::new(
@@ -179,6 +166,27 @@ impl App {
 /// others; with this one they never are, which saves two system calls a request (counted; see `benches/README.md`).
 async fn beat(stop: CancellationToken) {
     while tokio::time::timeout(BEAT, stop.cancelled()).await.is_err() {}
+}
+
+/// The drives of a configuration, opened; what outlives a caller runs on `tasks`.
+///
+/// # Errors
+/// `Internal` where this machine lacks something, such as a folder to serve.
+pub fn mounts(config: &Config, clock: &Clock, tasks: &TaskTracker) -> Result<Arc<MountTable>> {
+    let context = Context {
+        clock: clock.clone(),
+        client: client::for_api()?,
+        state_dir: config.state_dir.clone(),
+        hold: config.proxy.hold,
+        tasks: tasks.clone(),
+        shared: Shared::default(),
+    };
+    let mounts = config.mounts.iter().zip(0..).map(|(mount, number)| {
+        let driver = mount.driver.open(&context).map_err(|error| error.with("mount", &mount.path))?;
+        let (path, policy) = (mount.path.clone(), mount.policy.clone());
+        Ok(Arc::new(Mount { id: MountId(number), path, driver, policy }))
+    });
+    Ok(Arc::new(MountTable::new(mounts.collect::<Result<_>>()?)))
 }
 
 /// The addresses that a server with this configuration gives out, for printing one without running it.

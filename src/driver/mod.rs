@@ -45,6 +45,24 @@ pub trait Driver: Debug + Send + Sync + 'static {
     /// What is known of the drive without asking it.
     fn info(&self) -> &DriverInfo;
 
+    /// Makes sure that the drive lets us in, with what is known of the login.
+    ///
+    /// # Errors
+    /// `Unavailable` where somebody must log in.
+    async fn authorize(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Logs somebody in: hands every address that the person is to open, as a QR code or otherwise, to `show`, waits for the
+    /// consent, and keeps what comes of it. Runs until then; dropping the future gives up and changes nothing.
+    ///
+    /// # Errors
+    /// `Unsupported` where nobody need log in, or not in this way.
+    async fn log_in(&self, show: Show) -> Result<()> {
+        let _ = show;
+        Err(Error::new(ErrorKind::Unsupported, "log in").saying("this drive needs no login"))
+    }
+
     /// Gets ready for the first request: logs in, looks up what every call needs. Called once after the start, and
     /// its failure only logged.
     ///
@@ -83,6 +101,9 @@ pub trait Driver: Debug + Send + Sync + 'static {
             .saying("this drive makes no transcoded form"))
     }
 }
+
+/// Takes an address that a person is to open.
+pub type Show = Box<dyn Fn(&str) + Send + Sync>;
 
 /// What is known of a drive without asking it.
 #[derive(Clone, Debug)]

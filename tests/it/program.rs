@@ -281,3 +281,78 @@ async fn the_admin_listener_tells_how_it_goes() {
     server.signal("TERM");
     assert_eq!(server.child.wait().unwrap().code(), Some(0));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_tries_every_hop_and_says_which_one_fails() {
+    let sim = Sim::builder().file("/films/a.mp4", Content::Sample(Sample::Mp4)).start().await.unwrap();
+    let folder = TempDir::new().unwrap();
+    std::fs::write(folder.path().join("sluice.toml"), configuration(&sim, &Setup::default())).unwrap();
+    let well = run(folder.path(), &["doctor"]);
+    let text = String::from_utf8(well.stdout).unwrap();
+    assert_eq!(well.status.code(), Some(0), "{text}");
+    let hops = ["token", "drive info", "listing", "link", "ranged read", "preview", "playlist"];
+    let ends = |text: &str| -> Vec<(String, String)> {
+        let of = |hop: &str| {
+            text.lines().find_map(|line| {
+                let (end, rest) = line.split_once(' ')?;
+                rest.trim_start().starts_with(hop).then(|| (hop.to_owned(), end.to_owned()))
+            })
+        };
+        hops.iter().filter_map(|hop| of(hop)).collect()
+    };
+    let expected = |ends: [&str; 7]| -> Vec<(String, String)> {
+        hops.iter().zip(ends).map(|(hop, end)| ((*hop).to_owned(), end.to_owned())).collect()
+    };
+    assert_eq!(ends(&text), expected(["ok"; 7]), "{text}");
+    assert!(!text.contains(&sim.refresh_token()) && !text.contains("x-oss-signature"), "{text}");
+
+    sim.fault(drive_sim::Endpoint::Content, drive_sim::Fault::BadGateway, 9);
+    let ill = run(folder.path(), &["doctor", "/ali/films/a.mp4"]);
+    let text = String::from_utf8(ill.stdout).unwrap();
+    assert_eq!(ill.status.code(), Some(1), "{text}");
+    assert_eq!(ends(&text), expected(["ok", "ok", "ok", "ok", "failed", "ok", "ok"]), "{text}");
+
+    sim.revoke_access_tokens();
+    sim.fault(drive_sim::Endpoint::AccessToken, drive_sim::Fault::BadGateway, 9);
+    let out = run(folder.path(), &["doctor", "/ali/absent"]);
+    assert_eq!(out.status.code(), Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_by_qr_code_outlives_an_expired_code_and_its_token_serves() {
+    let sim = Sim::builder().file("/films/a.mp4", Content::Sample(Sample::Mp4)).start().await.unwrap();
+    let folder = TempDir::new().unwrap();
+    let with_seed = configuration(&sim, &Setup::default());
+    let without: String = with_seed.lines().filter(|line| !line.starts_with("refresh_token")).fold(
+        String::new(),
+        |mut text, line| {
+            text.push_str(line);
+            text.push('\n');
+            text
+        },
+    );
+    std::fs::write(folder.path().join("sluice.toml"), without).unwrap();
+    let before = run(folder.path(), &["doctor"]);
+    let text = String::from_utf8(before.stdout).unwrap();
+    assert_eq!(before.status.code(), Some(1), "{text}");
+    assert!(text.contains("sluice login"), "{text}");
+    let login = sluice(folder.path()).args(["login", "/ali"]).stdout(Stdio::piped()).spawn().unwrap();
+    let until = async |what: &dyn Fn() -> bool| {
+        while !what() {
+            tokio::task::yield_now().await;
+        }
+    };
+    until(&|| sim.counts().of(drive_sim::Endpoint::QrStatus) > 0).await;
+    sim.advance(std::time::Duration::from_secs(181));
+    until(&|| sim.counts().of(drive_sim::Endpoint::QrCode) > 1).await;
+    sim.scan_qr();
+    let polls = sim.counts().of(drive_sim::Endpoint::QrStatus);
+    until(&|| sim.counts().of(drive_sim::Endpoint::QrStatus) > polls).await;
+    sim.approve_qr();
+    let login = login.wait_with_output().unwrap();
+    let text = String::from_utf8(login.stdout).unwrap();
+    assert_eq!(login.status.code(), Some(0), "{text}{}", String::from_utf8_lossy(&login.stderr));
+    assert!(text.contains("authorize?sid=") && text.contains('\u{2580}'), "{text}");
+    assert_eq!(run(folder.path(), &["doctor"]).status.code(), Some(0));
+    assert_eq!(run(folder.path(), &["login", "/elsewhere"]).status.code(), Some(1));
+}

@@ -15,7 +15,7 @@ use super::error::{Refusal, refusal};
 use super::limits::{Class, Limits};
 use super::wire;
 use crate::clock::Clock;
-use crate::driver::Context;
+use crate::driver::{Context, Show};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::client::{API_TIMEOUT, from_reqwest, read_response};
 use crate::lease::{Lease, LeaseCell, Life};
@@ -62,6 +62,22 @@ impl Account {
             hold: context.hold,
             vault: Vault::new(options, file.with_extension("json"), Arc::clone(&limits), context),
             limits,
+        }
+    }
+
+    /// Makes sure that there is an access token.
+    pub(super) async fn authorize(&self) -> Result<()> {
+        self.vault.token().await.map(drop)
+    }
+
+    /// Logs in anew. What was known of the account before is forgotten: it may be another.
+    pub(super) async fn log_in(&self, show: Show) -> Result<()> {
+        self.vault.log_in(show).await?;
+        match std::fs::remove_file(&self.drives_file) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::new(ErrorKind::Internal, "forget the former login").caused_by(error))
+            }
+            _ => Ok(()),
         }
     }
 

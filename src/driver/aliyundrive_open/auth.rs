@@ -33,12 +33,12 @@ pub(super) struct Token {
 #[derive(Debug)]
 pub(super) struct Vault {
     cell: LeaseCell<Token>,
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
-struct Inner {
-    api_base: String,
-    client: reqwest::Client,
+pub(super) struct Inner {
+    pub(super) api_base: String,
+    pub(super) client: reqwest::Client,
     client_id: String,
     client_secret: Option<Secret>,
     clock: Clock,
@@ -46,8 +46,17 @@ struct Inner {
     hold: Duration,
     limits: Arc<Limits>,
     seed: Option<Secret>,
-    source: TokenSource,
+    pub(super) source: TokenSource,
     memory: Mutex<Memory>,
+}
+
+/// What is exchanged for tokens.
+#[derive(Clone, Copy)]
+pub(super) enum Grant<'a> {
+    /// The code of a consent.
+    Code(&'a str),
+    /// A refresh token.
+    Refresh(&'a str),
 }
 
 /// What this process knows beyond the file.
@@ -135,7 +144,7 @@ impl Inner {
             if stored.refresh_token.is_empty() { seed.to_owned() } else { stored.refresh_token.clone() };
         if refresh.is_empty() {
             return Err(Error::new(ErrorKind::Unavailable, "log in to the drive")
-                .saying("no refresh_token is configured for this drive"));
+                .saying("nobody has logged in to this drive yet: run `sluice login` for its mount"));
         }
         self.may_exchange(&refresh)?;
         // The exchange spends the token, so what follows it must be able to succeed.
@@ -224,7 +233,7 @@ impl Inner {
                     return Err(Refusal::Throttled(error.retry_delay().unwrap_or_default()));
                 }
             }
-            match self.exchange_once(refresh_token).await {
+            match self.exchange_once(Grant::Refresh(refresh_token)).await {
                 Err(Refusal::Throttled(wait)) if is_drive && Instant::now() + wait <= deadline => {
                     self.limits.push_back(Class::Other, wait);
                 }
@@ -234,32 +243,27 @@ impl Inner {
         }
     }
 
-    async fn exchange_once(&self, refresh_token: &str) -> Result<Tokens, Refusal> {
-        let request = match &self.source {
-            TokenSource::Drive => {
-                self.client.post(format!("{}/oauth/access_token", self.api_base)).json(&Exchange {
-                    client_id: &self.client_id,
-                    client_secret: self.client_secret.as_ref().map_or("", Secret::expose),
-                    grant_type: "refresh_token",
-                    refresh_token,
-                })
+    pub(super) async fn exchange_once(&self, grant: Grant<'_>) -> Result<Tokens, Refusal> {
+        let (client_id, client_secret) = self.credentials();
+        let (grant_type, code, refresh_token) = match grant {
+            Grant::Code(code) => ("authorization_code", Some(code), None),
+            Grant::Refresh(token) => ("refresh_token", None, Some(token)),
+        };
+        let exchange = Exchange { client_id, client_secret, grant_type, code, refresh_token };
+        let request = match (&self.source, grant) {
+            (TokenSource::Drive, _) => {
+                self.client.post(format!("{}/oauth/access_token", self.api_base)).json(&exchange)
             }
-            // AList's server holds the credentials itself.
-            TokenSource::AlistServer(base) => {
-                self.client.post(format!("{base}/alist/ali_open/token")).json(&Exchange {
-                    client_id: "",
-                    client_secret: "",
-                    grant_type: "refresh_token",
-                    refresh_token,
-                })
+            (TokenSource::AlistServer(base), _) => {
+                self.client.post(format!("{base}/alist/ali_open/token")).json(&exchange)
             }
             // This dialect has the token in the query; there is no other form of it.
-            TokenSource::OpenListServer(base) => {
-                self.client.get(format!("{base}/alicloud/renewapi")).query(&[
-                    ("refresh_ui", refresh_token),
-                    ("server_use", "true"),
-                    ("driver_txt", "alicloud_qr"),
-                ])
+            (TokenSource::OpenListServer(base), Grant::Refresh(token)) => self
+                .client
+                .get(format!("{base}/alicloud/renewapi"))
+                .query(&[("refresh_ui", token), ("server_use", "true"), ("driver_txt", "alicloud_qr")]),
+            (TokenSource::OpenListServer(_), Grant::Code(_)) => {
+                return Err(Refusal::Final(super::login::at_the_servers_page()));
             }
         };
         let response = request
@@ -279,6 +283,21 @@ impl Inner {
         let code = serde_json::from_slice::<Failure>(&body).map(|failure| failure.code).unwrap_or_default();
         let retry_after = retry_after.as_ref().and_then(|value| value.to_str().ok());
         Err(refusal(OPERATION, status, &code, retry_after))
+    }
+
+    /// What the app shows of itself; a token server has credentials of its own.
+    pub(super) fn credentials(&self) -> (&str, &str) {
+        match &self.source {
+            TokenSource::Drive => (&self.client_id, self.client_secret.as_ref().map_or("", Secret::expose)),
+            TokenSource::AlistServer(_) | TokenSource::OpenListServer(_) => ("", ""),
+        }
+    }
+
+    /// Keeps the tokens of a new login in place of whatever there was.
+    pub(super) async fn keep(&self, tokens: Tokens) -> Result<()> {
+        let Tokens { access_token, refresh_token } = tokens;
+        *self.memory() = Memory::default();
+        self.save(Stored { access_token, refresh_token }).await
     }
 
     async fn load(&self) -> Result<Stored> {

@@ -1,7 +1,7 @@
 //! Aliyun Drive through its official open API, the reading side.
 //!
 //! One file a concern: `config` (options), `api` (calls), `wire` (bodies), `auth` (tokens), `limits` (paces),
-//! `links` (signed addresses), `error` (codes).
+//! `links` (signed addresses), `login` (consent by QR code), `error` (codes).
 
 mod api;
 mod auth;
@@ -9,6 +9,7 @@ mod config;
 mod error;
 mod limits;
 mod links;
+mod login;
 mod wire;
 
 use std::sync::Arc;
@@ -25,7 +26,7 @@ use self::config::{DriveType, LivpFormat, Options, ROOT_FOLDER_ID};
 use crate::clock::Clock;
 use crate::driver::registry::Registration;
 use crate::driver::{
-    Context, Driver, DriverInfo, Entry, EntryId, EntryKind, Link, Preview, Source, Subtitle, Variant,
+    Context, Driver, DriverInfo, Entry, EntryId, EntryKind, Link, Preview, Show, Source, Subtitle, Variant,
     VariantState, Version,
 };
 use crate::error::{Error, ErrorKind, Result};
@@ -138,6 +139,14 @@ impl AliyunDrive {
 impl Driver for AliyunDrive {
     fn info(&self) -> &DriverInfo {
         &self.info
+    }
+
+    async fn authorize(&self) -> Result<()> {
+        self.account.authorize().await
+    }
+
+    async fn log_in(&self, show: Show) -> Result<()> {
+        self.account.log_in(show).await
     }
 
     async fn prepare(&self) -> Result<()> {

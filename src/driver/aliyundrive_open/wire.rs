@@ -24,7 +24,33 @@ pub(super) struct Exchange<'a> {
     pub(super) client_id: &'a str,
     pub(super) client_secret: &'a str,
     pub(super) grant_type: &'a str,
-    pub(super) refresh_token: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) code: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) refresh_token: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+pub(super) struct CodeRequest<'a> {
+    pub(super) client_id: &'a str,
+    pub(super) client_secret: &'a str,
+    pub(super) scopes: &'a [&'a str],
+}
+
+/// A consent that somebody may give by scanning a code.
+#[derive(Deserialize)]
+pub(super) struct Session {
+    #[serde(default, deserialize_with = "or_default")]
+    pub(super) sid: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct SessionStatus {
+    #[serde(default, deserialize_with = "or_default")]
+    pub(super) auth_code: String,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(super) status: String,
 }
 
 /// Also kept in the state folder, so that a restart need not ask again.

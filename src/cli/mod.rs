@@ -2,6 +2,9 @@
 //!
 //! Exit codes: 0 after success or a clean stop, 1 after a failure at run time, 2 on bad usage or configuration.
 
+mod doctor;
+mod login;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -49,6 +52,22 @@ enum Command {
         #[arg(long)]
         config: Option<PathBuf>,
     },
+    /// Tries every hop from the login to a film's bytes and says what is wrong.
+    Doctor {
+        /// A file or folder; without it a film is looked for in every mount.
+        path: Option<String>,
+        /// The configuration file.
+        #[arg(long)]
+        config: Option<PathBuf>,
+    },
+    /// Logs in to a drive: shows a QR code and waits for the consent.
+    Login {
+        /// The path of the mount.
+        mount: String,
+        /// The configuration file.
+        #[arg(long)]
+        config: Option<PathBuf>,
+    },
     /// Prints the signed address of a file.
     Link {
         /// The path of the file, as in the address of its page.
@@ -88,6 +107,12 @@ impl Args {
                     result
                 }),
             Command::Check { config } => check(config.as_deref(), &environment),
+            Command::Doctor { path, config } => load(config.as_deref(), &environment)
+                .and_then(|config| runtime()?.block_on(doctor::run(path.as_deref(), &config)))
+                .map_err(Failure::at_run_time),
+            Command::Login { mount, config } => load(config.as_deref(), &environment)
+                .and_then(|config| runtime()?.block_on(login::run(&mount, &config)))
+                .map_err(Failure::at_run_time),
             Command::Link { path, hls, expires, config } => {
                 // The contract has one code for all that can go wrong here.
                 link(&path, hls, expires.as_deref(), config.as_deref(), &environment)
@@ -175,6 +200,11 @@ fn check(file: Option<&Path>, environment: &BTreeMap<String, String>) -> Result<
     print(&format!("{}: no faults, {} mounts", file.display(), config.mounts.len()))
 }
 
+fn load(file: Option<&Path>, environment: &BTreeMap<String, String>) -> Result<Config, Failure> {
+    let Some(file) = Config::find(file, environment) else { return Err(no_configuration()) };
+    Ok(Config::load(&file, environment.clone().into_iter())?)
+}
+
 fn link(
     path: &str,
     hls: bool,
@@ -182,8 +212,7 @@ fn link(
     file: Option<&Path>,
     environment: &BTreeMap<String, String>,
 ) -> Result<(), Failure> {
-    let Some(file) = Config::find(file, environment) else { return Err(no_configuration()) };
-    let config = Config::load(&file, environment.clone().into_iter())?;
+    let config = load(file, environment)?;
     let path = VirtualPath::parse(path).map_err(|error| Failure::Usage(error.words().to_owned()))?;
     let expires = match expires {
         None => config.access.link_expires,
