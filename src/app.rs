@@ -28,6 +28,7 @@ use crate::secret::Secret;
 use crate::serve::addresses::Addresses;
 use crate::serve::{Site, admin, target};
 use crate::sign::Signer;
+use crate::state::Sealer;
 use crate::stream::{Counters, Engine};
 use crate::transport::{self, BoxHttp};
 
@@ -177,6 +178,7 @@ pub fn mounts(config: &Config, clock: &Clock, tasks: &TaskTracker) -> Result<Arc
         clock: clock.clone(),
         client: client::for_api()?,
         state_dir: config.state_dir.clone(),
+        sealer: Arc::new(Sealer::new(&config.state_dir, config.state_key.clone())),
         hold: config.proxy.hold,
         tasks: tasks.clone(),
         shared: Shared::default(),

@@ -30,6 +30,7 @@ pub(super) fn read(mut root: Section<'_>) -> Config {
         cache: caches(&mut cache, &default.cache),
         proxy: streams(&mut proxy, &default.proxy),
         mounts: mounts(root.sections("mount")),
+        state_key: None,
         state_dir: server.parsed("state_dir", default.state_dir, |text| match text {
             "" => Err("must name a folder".to_owned()),
             text => Ok(text.into()),

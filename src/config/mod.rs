@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::layer::authenticate;
+use crate::secret::Secret;
 use crate::section::{Report, Section};
 use crate::{mount, resolve, serve, stream, transport};
 
@@ -40,6 +41,8 @@ pub struct Config {
     pub mounts: Vec<mount::Settings>,
     /// Where rotated tokens, the signing key and the block cache are kept.
     pub state_dir: PathBuf,
+    /// What the tokens kept there are sealed with: `SLUICE_STATE_KEY`; none to make a key and keep it there too.
+    pub state_key: Option<Secret>,
     /// What was written but has no effect yet.
     pub notes: Vec<Note>,
 }
@@ -50,6 +53,8 @@ pub struct ConfigErrors(Vec<Fault>);
 
 /// What the argument of that name is called among the overrides.
 pub const LISTEN_ARGUMENT: &str = "--listen";
+/// The variable that holds the key of the state folder. Only ever in the environment: beside the state it would be worth nothing.
+pub const STATE_KEY: &str = "SLUICE_STATE_KEY";
 
 // === impl Config ===
 
@@ -70,7 +75,7 @@ impl Config {
     /// Reads a text, which faults will call `name`.
     ///
     /// Of `env`, whatever is called `SLUICE__…` overrides a key, and [`LISTEN_ARGUMENT`] overrides
-    /// `server.listen`; the rest is ignored.
+    /// `server.listen`; [`STATE_KEY`] is taken as it is, and the rest is ignored.
     ///
     /// # Errors
     /// Every fault.
@@ -80,13 +85,16 @@ impl Config {
         env: impl Iterator<Item = (String, String)>,
     ) -> Result<Self, ConfigErrors> {
         let mut report = Report::new(name, text);
+        let variables: Vec<_> = env.collect();
+        let state_key = variables.iter().find(|(name, value)| name == STATE_KEY && !value.is_empty());
+        let state_key = state_key.map(|(_, value)| Secret::new(value.as_str()));
         let config = report.parse(text).map(|mut table| {
-            env::overlay(&mut table, env, &mut report);
+            env::overlay(&mut table, variables.into_iter(), &mut report);
             check::read(Section::new(table, &report))
         });
         let (faults, notes) = report.finish();
         match config {
-            Some(config) if faults.is_empty() => Ok(Self { notes, ..config }),
+            Some(config) if faults.is_empty() => Ok(Self { notes, state_key, ..config }),
             _ => Err(ConfigErrors(faults)),
         }
     }
@@ -158,6 +166,7 @@ impl Default for Config {
             blocks: stream::BlockSettings { memory: 64 << 20, disk: 0 },
             mounts: Vec::new(),
             state_dir: PathBuf::from("state"),
+            state_key: None,
             notes: Vec::new(),
         }
     }

@@ -38,6 +38,7 @@ use crate::http::range::ByteRange;
 use crate::lease::{Lease, Life};
 use crate::path::VirtualPath;
 use crate::secret::SignedUrl;
+use crate::state::Sealer;
 
 /// The reading side of a drive. What an implementer must provide.
 #[async_trait]
@@ -244,6 +245,8 @@ pub struct Context {
     pub client: reqwest::Client,
     /// Where it may keep state, below a folder of its own name.
     pub state_dir: PathBuf,
+    /// For what must not lie there in the clear.
+    pub sealer: Arc<Sealer>,
     /// Longest time a call may wait for its turn.
     pub hold: Duration,
     /// Where fetches run that outlive their caller.

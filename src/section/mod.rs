@@ -266,6 +266,13 @@ impl<'a> Section<'a> {
         self.pending.push(key);
     }
 
+    /// Says something to know of a key that was asked for.
+    pub fn note(&mut self, key: &'static str, message: &'static str) {
+        let at = self.asked.get(key).and_then(|asked| asked.at).or(self.at);
+        let (source, line) = self.report.locate(at);
+        self.report.notes.borrow_mut().push(Note { source, line, key: self.key(key), message });
+    }
+
     /// Takes whatever has not been asked for as known, where nobody can tell.
     pub fn ignore_rest(&mut self) {
         self.rest.clear();
@@ -328,7 +335,8 @@ impl Drop for Section<'_> {
             };
             if at.is_some() {
                 let (source, line) = self.report.locate(at);
-                self.report.notes.borrow_mut().push(Note { source, line, key: self.key(key) });
+                let message = "not yet in effect";
+                self.report.notes.borrow_mut().push(Note { source, line, key: self.key(key), message });
             }
         }
         for key in std::mem::take(&mut self.rest).into_iter().map(|(key, _)| key) {

@@ -18,7 +18,7 @@ pub struct Fault {
     pub message: String,
 }
 
-/// A key that was written and means something, but has no effect in this version. Printed as one line.
+/// Something to know of a key that was written, which is no fault. Printed as one line.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Note {
     /// The file, environment variable or argument it stands in.
@@ -27,6 +27,8 @@ pub struct Note {
     pub line: Option<usize>,
     /// The keys that lead to it, joined by dots.
     pub key: String,
+    /// What there is to know.
+    pub message: &'static str,
 }
 
 /// What was found while reading one configuration.
@@ -145,7 +147,7 @@ impl fmt::Display for Fault {
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         place(f, &self.source, self.line, &self.key)?;
-        f.write_str("not yet in effect")
+        f.write_str(self.message)
     }
 }
 

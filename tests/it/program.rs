@@ -356,3 +356,65 @@ async fn a_login_by_qr_code_outlives_an_expired_code_and_its_token_serves() {
     assert_eq!(run(folder.path(), &["doctor"]).status.code(), Some(0));
     assert_eq!(run(folder.path(), &["login", "/elsewhere"]).status.code(), Some(1));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_processes_on_one_state_folder_one_refreshes_and_both_serve() {
+    let rounds = if std::env::var_os("SLUICE_SOAK").is_some() { 100 } else { 5 };
+    let sim = (0..=rounds)
+        .fold(Sim::builder(), |drive, round| {
+            drive.file(&format!("/{round}.mkv"), Content::Virtual { len: 1000, seed: 1 })
+        })
+        .start()
+        .await
+        .unwrap();
+    let folder = TempDir::new().unwrap();
+    std::fs::write(folder.path().join("sluice.toml"), configuration(&sim, &Setup::default())).unwrap();
+    let start = || {
+        let mut command = sluice(folder.path());
+        command.arg("serve");
+        Server::start(command)
+    };
+    let (one, other) = (start(), start());
+    let client = client();
+    for round in 0..=rounds {
+        if round > 0 {
+            sim.expire_access_tokens();
+        }
+        let ask = |server: &Server| client.head(format!("{}/d/ali/{round}.mkv", server.base)).send();
+        let (first, second) = tokio::join!(ask(&one), ask(&other));
+        assert_eq!(
+            (first.unwrap().status(), second.unwrap().status()),
+            (http::StatusCode::OK, http::StatusCode::OK)
+        );
+        // The login at the start is one too.
+        assert_eq!(sim.counts().refreshes, round + 1, "round {round}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_at_rest_are_sealed_and_a_lost_key_is_told() {
+    let sim = Sim::builder().file("/a.mkv", Content::Virtual { len: 1000, seed: 1 }).start().await.unwrap();
+    let folder = TempDir::new().unwrap();
+    std::fs::write(folder.path().join("sluice.toml"), configuration(&sim, &Setup::default())).unwrap();
+    let with_key = |key: &str| {
+        let output = sluice(folder.path()).arg("doctor").env("SLUICE_STATE_KEY", key).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, text) = with_key("a key of the operator's own");
+    assert_eq!(code, Some(0), "{text}");
+    let mut files = vec![folder.path().join("state")];
+    let mut seen = 0;
+    while let Some(file) = files.pop() {
+        if file.is_dir() {
+            files.extend(std::fs::read_dir(&file).unwrap().map(|entry| entry.unwrap().path()));
+            continue;
+        }
+        let content = String::from_utf8_lossy(&std::fs::read(&file).unwrap()).into_owned();
+        assert!(!content.contains(&sim.refresh_token()), "{}", file.display());
+        seen += 1;
+    }
+    assert!(seen > 0);
+    let (code, text) = with_key("another");
+    assert_eq!(code, Some(1), "{text}");
+    assert_eq!(sim.counts().refreshes, 1, "the token is not spent for nothing");
+}

@@ -92,7 +92,7 @@ async fn a_restart_uses_the_tokens_on_disk_and_asks_nothing() {
     assert_eq!(first.ask("HEAD", "/d/ali/a.mkv").send().await.status, 200);
     let files: Vec<_> =
         std::fs::read_dir(path.join("aliyundrive_open")).unwrap().map(|file| file.unwrap()).collect();
-    assert_eq!(files.len(), 2);
+    assert_eq!(files.len(), 3, "tokens, drives, and the lock of the refresh");
     #[cfg(unix)]
     for file in &files {
         use std::os::unix::fs::PermissionsExt;
@@ -104,6 +104,7 @@ async fn a_restart_uses_the_tokens_on_disk_and_asks_nothing() {
     for file in files {
         std::fs::copy(file.path(), copy.path().join("aliyundrive_open").join(file.file_name())).unwrap();
     }
+    std::fs::copy(path.join("state_key"), copy.path().join("state_key")).unwrap();
     let second = Site::start(&text, copy).await;
     assert_eq!(second.ask("HEAD", "/d/ali/a.mkv").send().await.status, 200);
     let counts = sim.counts();

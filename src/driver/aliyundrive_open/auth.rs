@@ -21,6 +21,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::http::client::{from_reqwest, read_response};
 use crate::lease::{Lease, LeaseCell, Life};
 use crate::secret::Secret;
+use crate::state::Sealer;
 
 /// An access token in use.
 #[derive(Debug)]
@@ -45,6 +46,7 @@ pub(super) struct Inner {
     file: PathBuf,
     hold: Duration,
     limits: Arc<Limits>,
+    sealer: Arc<Sealer>,
     seed: Option<Secret>,
     pub(super) source: TokenSource,
     memory: Mutex<Memory>,
@@ -66,8 +68,8 @@ struct Memory {
     unsaved: Option<Stored>,
     /// The access token that the drive refused last.
     dead: Option<Secret>,
-    /// A refresh token that the drive has refused; it is not tried again.
-    refused: Option<Secret>,
+    /// Refresh tokens that the drive has refused; they are not tried again.
+    refused: Vec<Secret>,
     /// How many exchanges have failed in a row, the last error, and when the next may be made.
     failures: u32,
     pause: Option<(Instant, Error)>,
@@ -80,6 +82,9 @@ struct Stored {
     access_token: String,
     #[serde(default)]
     refresh_token: String,
+    /// The refresh token before that one, until that one has worked.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    previous: String,
 }
 
 // === impl Vault ===
@@ -98,6 +103,7 @@ impl Vault {
                 file,
                 hold: context.hold,
                 limits,
+                sealer: Arc::clone(&context.sealer),
                 seed: options.refresh_token.clone(),
                 source: options.token_source.clone(),
                 memory: Mutex::default(),
@@ -133,19 +139,25 @@ impl Vault {
 
 impl Inner {
     async fn obtain(&self) -> Result<Token> {
+        // After a start the token on disk may be good still.
+        if let Some(token) = self.usable(&self.load().await?) {
+            return Ok(token);
+        }
+        // One process of all on this state folder refreshes; the others find its token.
+        let held = self.lock().await?;
         let stored = self.load().await?;
-        let is_dead = self.memory().dead.as_ref().is_some_and(|dead| dead.expose() == stored.access_token);
-        if !stored.access_token.is_empty() && !is_dead {
-            // After a start, or another process on this state folder has refreshed already.
-            return Ok(self.token(stored.access_token));
+        if let Some(token) = self.usable(&stored) {
+            return Ok(token);
         }
         let seed = self.seed.as_ref().map(Secret::expose).unwrap_or_default();
-        let refresh =
-            if stored.refresh_token.is_empty() { seed.to_owned() } else { stored.refresh_token.clone() };
-        if refresh.is_empty() {
+        let known = [stored.refresh_token.as_str(), &stored.previous, seed];
+        let known = known.into_iter().filter(|token| !token.is_empty());
+        // The one before is good where its answer never reached the drive's books; a new login may have the seed's.
+        let untried = known.clone().find(|token| !self.is_refused(token));
+        let Some(refresh) = untried.or_else(|| known.clone().next()).map(str::to_owned) else {
             return Err(Error::new(ErrorKind::Unavailable, "log in to the drive")
                 .saying("nobody has logged in to this drive yet: run `sluice login` for its mount"));
-        }
+        };
         self.may_exchange(&refresh)?;
         // The exchange spends the token, so what follows it must be able to succeed.
         let folder = self.file.parent().map(PathBuf::from).unwrap_or_default();
@@ -155,22 +167,66 @@ impl Inner {
             .map_err(state_fault)?;
         let tokens = match self.exchange(&refresh).await {
             Ok(tokens) => tokens,
-            Err(refusal) => return Err(self.failed(refusal, &refresh)),
+            Err(refusal) => {
+                let error = self.failed(refusal, &refresh);
+                // Boxed, since it comes back here; each time with one token less.
+                let is_next = self.is_refused(&refresh) && known.clone().any(|token| !self.is_refused(token));
+                return if is_next {
+                    drop(held);
+                    Box::pin(self.obtain()).await
+                } else {
+                    Err(error)
+                };
+            }
         };
-        (self.memory().failures, self.memory().pause) = (0, None);
+        {
+            let mut memory = self.memory();
+            (memory.failures, memory.pause) = (0, None);
+            memory.refused.clear();
+        }
         if let (Some(old), Some(new)) = (subject(&refresh), subject(&tokens.refresh_token))
             && old != new
         {
-            self.memory().refused = Some(Secret::new(refresh));
+            self.memory().refused.push(Secret::new(refresh));
             return Err(Error::new(ErrorKind::Unavailable, "refresh the token")
                 .saying("the token server answered with the token of another account"));
         }
         // A server that does not rotate leaves the old token good.
-        let refresh_token = if tokens.refresh_token.is_empty() { refresh } else { tokens.refresh_token };
+        let (refresh_token, previous) = match tokens.refresh_token {
+            none if none.is_empty() => (refresh, String::new()),
+            new => (new, refresh),
+        };
         // On disk before first use: from here on the old refresh token is spent.
-        self.save(Stored { access_token: tokens.access_token.clone(), refresh_token }).await?;
+        self.save(Stored { access_token: tokens.access_token.clone(), refresh_token, previous }).await?;
         tracing::info!("refreshed the access token");
         Ok(self.token(tokens.access_token))
+    }
+
+    /// The access token that was kept, unless the drive has refused it.
+    fn usable(&self, stored: &Stored) -> Option<Token> {
+        let is_dead = self.memory().dead.as_ref().is_some_and(|dead| dead.expose() == stored.access_token);
+        (!stored.access_token.is_empty() && !is_dead).then(|| self.token(stored.access_token.clone()))
+    }
+
+    fn is_refused(&self, refresh_token: &str) -> bool {
+        self.memory().refused.iter().any(|refused| refused.expose() == refresh_token)
+    }
+
+    /// Keeps other processes from refreshing, until what is returned is dropped.
+    async fn lock(&self) -> Result<std::fs::File> {
+        let file = self.file.with_extension("lock");
+        let mut pace = tokio::time::interval(LOCK_POLL);
+        let deadline = Instant::now() + EXCHANGE_TIMEOUT + self.hold;
+        while Instant::now() < deadline {
+            pace.tick().await;
+            let file = file.clone();
+            let locked = tokio::task::spawn_blocking(move || crate::state::try_lock(&file)).await;
+            if let Some(lock) = locked.map_err(state_fault)?.map_err(state_fault)? {
+                return Ok(lock);
+            }
+        }
+        Err(Error::new(ErrorKind::Timeout, OPERATION)
+            .saying("another process on the same state folder does not finish its refresh"))
     }
 
     fn token(&self, access: String) -> Token {
@@ -181,7 +237,7 @@ impl Inner {
     /// servers count them by the hour.
     fn may_exchange(&self, refresh_token: &str) -> Result<()> {
         let memory = self.memory();
-        if memory.refused.as_ref().is_some_and(|refused| refused.expose() == refresh_token) {
+        if memory.refused.iter().any(|refused| refused.expose() == refresh_token) {
             return Err(Error::new(ErrorKind::Unavailable, "log in to the drive").saying(LOG_IN));
         }
         match &memory.pause {
@@ -198,7 +254,7 @@ impl Inner {
         let (error, pause) = match refusal {
             Refusal::Final(error) => {
                 if error.kind() == ErrorKind::Unavailable {
-                    memory.refused = Some(Secret::new(refresh_token));
+                    memory.refused.push(Secret::new(refresh_token));
                 }
                 return error;
             }
@@ -297,7 +353,7 @@ impl Inner {
     pub(super) async fn keep(&self, tokens: Tokens) -> Result<()> {
         let Tokens { access_token, refresh_token } = tokens;
         *self.memory() = Memory::default();
-        self.save(Stored { access_token, refresh_token }).await
+        self.save(Stored { access_token, refresh_token, previous: String::new() }).await
     }
 
     async fn load(&self) -> Result<Stored> {
@@ -306,16 +362,19 @@ impl Inner {
             self.save(unsaved.clone()).await?;
             return Ok(unsaved);
         }
-        let file = self.file.clone();
-        tokio::task::spawn_blocking(move || read_file(&file)).await.map_err(state_fault)?.map_err(state_fault)
+        let (file, sealer) = (self.file.clone(), Arc::clone(&self.sealer));
+        tokio::task::spawn_blocking(move || read_file(&file, &sealer))
+            .await
+            .map_err(state_fault)?
+            .map_err(state_fault)
     }
 
     /// On disk, or an error and still in memory.
     async fn save(&self, stored: Stored) -> Result<()> {
         self.memory().unsaved = Some(stored.clone());
-        let file = self.file.clone();
+        let (file, sealer) = (self.file.clone(), Arc::clone(&self.sealer));
         tokio::task::spawn_blocking(move || {
-            crate::state::write_durably(&file, &serde_json::to_vec(&stored)?)
+            crate::state::write_durably(&file, &sealer.seal(&name(&file), &serde_json::to_vec(&stored)?)?)
         })
         .await
         .map_err(state_fault)?
@@ -353,12 +412,19 @@ fn subject(token: &str) -> Option<String> {
     serde_json::from_slice::<Claims>(&claims).ok().map(|claims| claims.sub)
 }
 
-fn read_file(file: &Path) -> std::io::Result<Stored> {
+/// What a file is sealed under.
+fn name(file: &Path) -> String {
+    file.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn read_file(file: &Path, sealer: &Sealer) -> std::io::Result<Stored> {
     match std::fs::read(file) {
-        // The parser's message could quote a token.
-        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
-            std::io::Error::other(format!("{} is damaged at line {}", file.display(), error.line()))
-        }),
+        Ok(bytes) => {
+            let plain = sealer.open(&name(file), &bytes)?;
+            // The parser's message could quote a token.
+            serde_json::from_slice(&plain)
+                .map_err(|_| std::io::Error::other(format!("{} is damaged", file.display())))
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Stored::default()),
         Err(error) => Err(error),
     }
@@ -369,6 +435,8 @@ fn state_fault(error: impl std::error::Error + Send + Sync + 'static) -> Error {
 }
 
 const OPERATION: &str = "refresh the token";
+/// How often to look whether another process has finished; chosen: an exchange takes some 100 ms.
+const LOCK_POLL: Duration = Duration::from_millis(25);
 /// Longer than for other calls: giving up on an answer can lose the login.
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Against the usual ten exchanges an hour.

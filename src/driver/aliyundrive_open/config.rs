@@ -76,10 +76,16 @@ pub(super) fn read(options: &mut Section<'_>) -> Arc<dyn Unopened> {
     let refresh_token = options.secret("refresh_token");
     let client_id = options.string("client_id", "");
     let client_secret = options.secret("client_secret");
-    if refresh_token.is_some() && token_server.is_empty() && client_id.is_empty() {
-        options.fault(
-            "client_id",
-            "is needed to refresh the token, unless token_server names a server that does it",
+    // Whoever holds the app sees the tokens, so nobody is chosen silently.
+    match (&refresh_token, token_server.is_empty() && client_id.is_empty()) {
+        (_, false) => {}
+        (Some(_), true) => options.fault("client_id", NOBODY_REFRESHES),
+        (None, true) => options.note("client_id", NOBODY_REFRESHES),
+    }
+    if openlist && !token_server.is_empty() {
+        options.note(
+            "token_dialect",
+            "in this dialect the refresh token stands in the address of each refresh, where servers and proxies on the way may log it",
         );
     }
     let drive_type = options.choice(
@@ -181,6 +187,8 @@ fn base_url(text: &str) -> Result<String, String> {
     Ok(text.trim_end_matches('/').to_owned())
 }
 
+const NOBODY_REFRESHES: &str = "say who refreshes the tokens: set client_id and client_secret of an app of your own, or token_server \
+     to a server of the alist dialect, or to one with token_dialect = \"openlist\"";
 /// The id of a drive's root folder.
 pub(super) const ROOT_FOLDER_ID: &str = "root";
 const DEFAULT_API_BASE: &str = "https://openapi.alipan.com";
