@@ -92,6 +92,11 @@ impl Lane {
         self.pace.rate()
     }
 
+    /// Whether it takes a connection only where one is free.
+    pub(super) fn is_spare(&self) -> bool {
+        self.bid.as_ref().is_some_and(|bid| bid.spare)
+    }
+
     /// Whether the drive has answered.
     pub(super) fn is_open(&self) -> bool {
         matches!(self.state, State::Reading { .. })

@@ -208,7 +208,13 @@ impl Feed {
             match part.poll(cx, index == 0) {
                 Progress::None => {}
                 Progress::Some => changed = true,
-                Progress::Failed(reason) if index == 0 => failure = Some(reason),
+                // The one that is needed now has done all that can be done. A spare one may have become that meanwhile, but it
+                // gives up where no connection is free.
+                Progress::Failed(reason)
+                    if index == 0 && (reason.is_final || !part.lane.as_ref().is_some_and(Lane::is_spare)) =>
+                {
+                    failure = Some(reason);
+                }
                 Progress::Failed(_) => {
                     // What it read is good; the rest is read in its turn.
                     part.end = part.at;
