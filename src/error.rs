@@ -110,6 +110,11 @@ impl Error {
         self.0.kind
     }
 
+    /// Whether it leaves open what was asked: the answer would have been another one at a better time.
+    pub fn tells_nothing(&self) -> bool {
+        self.origin() == Origin::Upstream && self.0.kind != ErrorKind::Denied
+    }
+
     /// Who is at fault.
     pub fn origin(&self) -> Origin {
         match self.0.kind {

@@ -44,6 +44,11 @@ pub trait Lease: Send + Sync + 'static {
     /// From when until when it is good.
     fn life(&self) -> Life;
 
+    /// How long after its end it is still better than nothing, while a new one cannot be fetched.
+    fn outlives_itself(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// How much of a cache's capacity it takes.
     fn weight(&self) -> u32 {
         1
@@ -138,6 +143,8 @@ where
     /// All callers who miss at the same time share one fetch, and its error. The fetch runs on a task of its
     /// own: dropping this future does not stop it, and the next caller finds its result.
     ///
+    /// While whoever is asked fails, a value that has ended is answered for as long as it [`Lease::outlives_itself`].
+    ///
     /// # Errors
     /// What `fetch` fails with. A failure is answered to those who waited for it and not kept.
     pub async fn get_or_fetch(
@@ -147,17 +154,28 @@ where
         now: Instant,
         fetch: impl Future<Output = Result<V>> + Send + 'static,
     ) -> Result<Arc<V>> {
-        match self.values.get(&key).await {
+        let stale = match self.values.get(&key).await {
             Some(value) if value.life().has(spare, now) => return Ok(value),
-            Some(stale) => self.discard(&key, &stale).await,
-            None => {}
-        }
+            Some(stale) => {
+                self.discard(&key, &stale).await;
+                Some(stale).filter(|stale| now < stale.life().until + stale.outlives_itself())
+            }
+            None => None,
+        };
         let values = self.values.clone();
         let errand = Errand::current();
         let fetching = self.join(&key, &errand);
         let whole = async move {
             let _until_it_ends = fetching;
-            let fetch = async { fetch.await.map(Arc::new) };
+            let fetch = async {
+                match (fetch.await, stale) {
+                    (Err(error), Some(stale)) if error.tells_nothing() => {
+                        tracing::warn!(%error, "what was known before is believed for the time being");
+                        Ok(stale)
+                    }
+                    (fetched, _) => fetched.map(Arc::new),
+                }
+            };
             // moka runs one of the competing futures; the others wait for its result.
             values.try_get_with(key, fetch).await.map_err(|error: Arc<Error>| Error::clone(&error))
         };
@@ -226,7 +244,7 @@ impl<K: Eq + Hash> Drop for Fetching<K> {
 impl<K, V: Lease> Expiry<K, Arc<V>> for Ended {
     #[expect(clippy::disallowed_types, reason = "the cache's own clock")]
     fn expire_after_create(&self, _: &K, value: &Arc<V>, _: std::time::Instant) -> Option<Duration> {
-        Some(value.life().total())
+        Some(value.life().total() + value.outlives_itself())
     }
 
     #[expect(clippy::disallowed_types, reason = "the cache's own clock")]
@@ -238,7 +256,7 @@ impl<K, V: Lease> Expiry<K, Arc<V>> for Ended {
         _: Option<Duration>,
     ) -> Option<Duration> {
         // Without this a replaced value would keep the old one's end.
-        Some(value.life().total())
+        Some(value.life().total() + value.outlives_itself())
     }
 }
 
@@ -298,6 +316,10 @@ mod tests {
     impl Lease for Value {
         fn life(&self) -> Life {
             self.0
+        }
+
+        fn outlives_itself(&self) -> Duration {
+            Duration::from_secs(60)
         }
     }
 
@@ -385,6 +407,21 @@ mod tests {
         assert_eq!(tries.load(Ordering::SeqCst), 1);
         assert!(attempt().await.is_err());
         assert_eq!(tries.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn what_has_ended_is_believed_while_asking_fails_but_not_against_an_answer() {
+        let cache = cache();
+        let now = Instant::now();
+        let fetch = |result: Result<Value>| cache.get_or_fetch("a", Spare::Alive, now, async move { result });
+        let ended = || Ok(Value(Life { from: now, until: now }, 7));
+        assert_eq!(fetch(ended()).await.unwrap().1, 7);
+        let down = || Err(Error::new(ErrorKind::Upstream, "ask"));
+        assert_eq!(fetch(down()).await.unwrap().1, 7);
+        assert_eq!(fetch(down()).await.unwrap().1, 7, "again: it was not lost");
+        let gone = Err(Error::new(ErrorKind::NotFound, "ask"));
+        assert_eq!(fetch(gone).await.unwrap_err().kind(), ErrorKind::NotFound);
+        assert!(fetch(down()).await.is_err(), "what the drive denied is not believed again");
     }
 
     #[tokio::test]

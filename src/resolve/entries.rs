@@ -186,6 +186,10 @@ impl Lease for Listing {
         self.life
     }
 
+    fn outlives_itself(&self) -> Duration {
+        OUTAGE
+    }
+
     fn weight(&self) -> u32 {
         u32::try_from(self.children.len()).unwrap_or(u32::MAX).saturating_add(1)
     }
@@ -197,4 +201,12 @@ impl Lease for Found {
     fn life(&self) -> Life {
         self.life
     }
+
+    fn outlives_itself(&self) -> Duration {
+        // That there is nothing is never guessed.
+        if self.entry.is_some() { OUTAGE } else { Duration::ZERO }
+    }
 }
+
+/// How long a drive may be down until what it said last is no longer believed. Chosen: films stay where they are.
+const OUTAGE: Duration = Duration::from_secs(24 * 3600);

@@ -173,3 +173,22 @@ async fn a_file_that_was_replaced_is_looked_up_again() {
     // Not at its beginning, which is still known.
     assert_eq!(rig.get(path).range("bytes=1000000-").send().await.status, 404);
 }
+
+#[tokio::test]
+async fn while_the_drive_is_down_what_was_known_is_believed_and_nothing_is_called_absent() {
+    let rig = Rig::start(|drive| drive.file("/films/a.mkv", Content::Virtual { len: 1000, seed: 7 })).await;
+    assert_eq!(rig.get("/browse/ali/films/").send().await.status, 200);
+    let film = || rig.site.ask("HEAD", "/d/ali/films/a.mkv").send();
+    assert_eq!(film().await.status, 200);
+    rig.pass(Duration::from_secs(1801));
+    for endpoint in [Endpoint::List, Endpoint::GetByPath] {
+        rig.sim.fault(endpoint, Fault::BadGateway, 1000);
+    }
+    assert_eq!(film().await.status, 200);
+    assert_eq!(rig.get("/browse/ali/films/").send().await.status, 200);
+    assert_eq!(rig.site.ask("HEAD", "/d/ali/films/b.mkv").send().await.status, 502);
+    rig.sim.clear_faults();
+    rig.sim.remove("/films/a.mkv");
+    assert_eq!(rig.get("/browse/ali/films/").send().await.status, 200);
+    assert_eq!(film().await.status, 404);
+}
