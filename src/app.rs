@@ -11,7 +11,7 @@ use tower::ServiceBuilder;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::driver::{Context, Shared};
+use crate::driver::{Calls, Context, Shared};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::client;
 use crate::http::content::ContentClient;
@@ -70,9 +70,11 @@ impl App {
         let access = &config.access;
         let addresses = Arc::new(Addresses::new(&config.serve, access, signer.clone(), clock.clone()));
 
-        let mounts = mounts(config, &clock, &tasks)?;
-        let resolver = Resolver::new(Arc::clone(&mounts), &config.cache, clock.clone(), &tasks);
         let mut metrics = Metrics::new();
+        let calls = Calls::new();
+        calls.register(metrics.registry());
+        let mounts = mounts(config, &clock, &calls, &tasks)?;
+        let resolver = Resolver::new(Arc::clone(&mounts), &config.cache, clock.clone(), &tasks);
         let engine = Engine::new(
             ContentClient::new()?,
             config.proxy.clone(),
@@ -169,15 +171,16 @@ async fn beat(stop: CancellationToken) {
     while tokio::time::timeout(BEAT, stop.cancelled()).await.is_err() {}
 }
 
-/// The drives of a configuration, opened; what outlives a caller runs on `tasks`.
+/// The drives of a configuration, opened; what is asked of them is counted in `calls`, what outlives a caller runs on `tasks`.
 ///
 /// # Errors
 /// `Internal` where this machine lacks something, such as a folder to serve.
-pub fn mounts(config: &Config, clock: &Clock, tasks: &TaskTracker) -> Result<Arc<MountTable>> {
+pub fn mounts(config: &Config, clock: &Clock, calls: &Calls, tasks: &TaskTracker) -> Result<Arc<MountTable>> {
     let context = Context {
         clock: clock.clone(),
         client: client::for_api()?,
         state_dir: config.state_dir.clone(),
+        calls: calls.clone(),
         sealer: Arc::new(Sealer::new(&config.state_dir, config.state_key.clone())),
         hold: config.proxy.hold,
         tasks: tasks.clone(),

@@ -9,7 +9,7 @@ use http_body_util::BodyExt;
 use sluice::app;
 use sluice::clock::Clock;
 use sluice::config::Config;
-use sluice::driver::{Preview, Source};
+use sluice::driver::{Calls, Preview, Source};
 use sluice::error::{Error, ErrorKind, Result as Outcome};
 use sluice::http::body::read_limited;
 use sluice::http::content::ContentClient;
@@ -43,7 +43,7 @@ enum Found<T> {
 pub(super) async fn run(path: Option<&str>, config: &Config) -> Result<(), Failure> {
     let (tasks, clock) = (TaskTracker::new(), Clock::new());
     let run = |error: Error| Failure::Run(error.to_string());
-    let mounts = app::mounts(config, &clock, &tasks).map_err(run)?;
+    let mounts = app::mounts(config, &clock, &Calls::new(), &tasks).map_err(run)?;
     let resolver = Resolver::new(std::sync::Arc::clone(&mounts), &config.cache, clock, &tasks);
     let client = ContentClient::new().map_err(run)?;
     let mut doctor = Doctor { client, resolve: BoxResolve::new(resolver), amiss: 0 };

@@ -8,6 +8,7 @@ use qrcode::render::unicode::Dense1x2;
 use sluice::app;
 use sluice::clock::Clock;
 use sluice::config::Config;
+use sluice::driver::Calls;
 use sluice::path::VirtualPath;
 use tokio_util::task::TaskTracker;
 
@@ -16,7 +17,8 @@ use super::{Failure, print};
 pub(super) async fn run(mount: &str, config: &Config) -> Result<(), Failure> {
     let failed = |error: &sluice::error::Error| Failure::Run(error.to_string());
     let wanted = VirtualPath::parse(mount).map_err(|error| Failure::Usage(error.words().to_owned()))?;
-    let mounts = app::mounts(config, &Clock::new(), &TaskTracker::new()).map_err(|error| failed(&error))?;
+    let mounts = app::mounts(config, &Clock::new(), &Calls::new(), &TaskTracker::new())
+        .map_err(|error| failed(&error))?;
     let mount = mounts.iter().find(|mount| mount.path == wanted).ok_or_else(|| {
         let known: Vec<String> = mounts.iter().map(|mount| mount.path.to_string()).collect();
         Failure::Run(format!("there is no mount at {wanted}; there are: {}", known.join(", ")))

@@ -13,9 +13,11 @@
 //! - Opening a driver contacts nobody, so that the program starts while a drive is down.
 
 pub mod aliyundrive_open;
+mod calls;
 pub mod local;
 pub mod registry;
 
+pub use self::calls::Calls;
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -245,6 +247,8 @@ pub struct Context {
     pub client: reqwest::Client,
     /// Where it may keep state, below a folder of its own name.
     pub state_dir: PathBuf,
+    /// What is asked is told to these.
+    pub calls: Calls,
     /// For what must not lie there in the clear.
     pub sealer: Arc<Sealer>,
     /// Longest time a call may wait for its turn.

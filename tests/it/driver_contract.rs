@@ -59,6 +59,7 @@ async fn harness(name: &str) -> Harness {
                 clock: Clock::new(),
                 client: sluice::http::client::for_api().unwrap(),
                 state_dir: state.path().to_owned(),
+                calls: sluice::driver::Calls::new(),
                 sealer: Arc::new(sluice::state::Sealer::new(state.path(), None)),
                 hold: Duration::from_secs(8),
                 tasks: TaskTracker::new(),

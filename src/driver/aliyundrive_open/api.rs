@@ -15,7 +15,7 @@ use super::error::{Refusal, refusal};
 use super::limits::{Class, Limits};
 use super::wire;
 use crate::clock::Clock;
-use crate::driver::{Context, Show};
+use crate::driver::{Calls, Context, Show};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::client::{API_TIMEOUT, from_reqwest, read_response};
 use crate::lease::{Lease, LeaseCell, Life};
@@ -24,6 +24,7 @@ use crate::lease::{Lease, LeaseCell, Life};
 #[derive(Debug)]
 pub(super) struct Account {
     api_base: String,
+    calls: Calls,
     client: reqwest::Client,
     clock: Clock,
     drives: LeaseCell<Drives>,
@@ -52,10 +53,11 @@ pub(super) struct Answer<T> {
 impl Account {
     /// An account whose state lies at `file` (without extension). Reads nothing yet.
     pub(super) fn new(options: &Options, file: &std::path::Path, context: &Context) -> Self {
-        let limits = Arc::new(Limits::new(options.rates, Instant::now()));
+        let limits = Arc::new(Limits::new(options.rates, context.calls.clone(), Instant::now()));
         Self {
             api_base: options.api_base.clone(),
             client: context.client.clone(),
+            calls: context.calls.clone(),
             clock: context.clock.clone(),
             drives: LeaseCell::new(context.tasks.clone()),
             drives_file: file.with_extension("drives.json"),
@@ -166,7 +168,17 @@ impl Account {
                 .json(body)
                 .send()
                 .await;
-            let refused = match self.read(sent, operation).await {
+            let answer = self.read(sent, operation).await;
+            let result = match &answer {
+                Ok(_) => "ok",
+                Err(Refusal::Final(_)) => "refused",
+                Err(Refusal::Throttled(_)) => "throttled",
+                Err(Refusal::Token(_)) => "token",
+                Err(Refusal::Transient(_)) => "failed",
+            };
+            let endpoint = path.rsplit('/').next().unwrap_or(path);
+            self.calls.called(super::NAME, endpoint, result);
+            let refused = match answer {
                 Ok(answer) => return Ok(answer),
                 Err(refused) => refused,
             };

@@ -16,7 +16,7 @@ use super::error::{LOG_IN, Refusal, refusal};
 use super::limits::{Class, Limits};
 use super::wire::{Exchange, Failure, Tokens};
 use crate::clock::Clock;
-use crate::driver::Context;
+use crate::driver::{Calls, Context};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::client::{from_reqwest, read_response};
 use crate::lease::{Lease, LeaseCell, Life};
@@ -40,6 +40,7 @@ pub(super) struct Vault {
 pub(super) struct Inner {
     pub(super) api_base: String,
     pub(super) client: reqwest::Client,
+    calls: Calls,
     client_id: String,
     client_secret: Option<Secret>,
     clock: Clock,
@@ -97,6 +98,7 @@ impl Vault {
             inner: Arc::new(Inner {
                 api_base: options.api_base.clone(),
                 client: context.client.clone(),
+                calls: context.calls.clone(),
                 client_id: options.client_id.clone(),
                 client_secret: options.client_secret.clone(),
                 clock: context.clock.clone(),
@@ -165,7 +167,9 @@ impl Inner {
             .await
             .map_err(state_fault)?
             .map_err(state_fault)?;
-        let tokens = match self.exchange(&refresh).await {
+        let exchanged = self.exchange(&refresh).await;
+        self.calls.refreshed(exchanged.is_ok());
+        let tokens = match exchanged {
             Ok(tokens) => tokens,
             Err(refusal) => {
                 let error = self.failed(refusal, &refresh);

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::config::Rates;
 use crate::budget::{Errand, Pace};
+use crate::driver::Calls;
 use crate::error::Result;
 
 /// The classes the drive counts apart.
@@ -19,6 +20,7 @@ pub(super) enum Class {
 /// The paces of one account.
 #[derive(Debug)]
 pub(super) struct Limits {
+    calls: Calls,
     link: Pace,
     list: Pace,
     other: Pace,
@@ -27,12 +29,12 @@ pub(super) struct Limits {
 // === impl Limits ===
 
 impl Limits {
-    pub(super) fn new(rates: Rates, now: Instant) -> Self {
+    pub(super) fn new(rates: Rates, calls: Calls, now: Instant) -> Self {
         let pace = |rate: f64| {
             let interval = Duration::from_secs_f64(1.0 / rate);
             Pace::new(interval + JITTER.min(interval / 10), now)
         };
-        Self { link: pace(rates.link), list: pace(rates.list), other: pace(rates.other) }
+        Self { calls, link: pace(rates.link), list: pace(rates.list), other: pace(rates.other) }
     }
 
     /// Waits for the turn of one call of `class`, for the errand that the task is on.
@@ -40,7 +42,13 @@ impl Limits {
     /// # Errors
     /// As [`Pace::turn`].
     pub(super) async fn turn(&self, class: Class, longest: Duration) -> Result<()> {
-        self.pace(class).turn(&Errand::current(), longest).await
+        let (errand, since) = (Errand::current(), Instant::now());
+        let turn = self.pace(class).turn(&errand, longest).await;
+        match &turn {
+            Ok(()) => self.calls.waited(errand.priority(), since.elapsed()),
+            Err(_) => self.calls.refused(errand.priority()),
+        }
+        turn
     }
 
     /// The drive said to wait: no call of `class` before that.
