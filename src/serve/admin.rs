@@ -55,7 +55,14 @@ impl Admin {
 
     /// One line a mount: 200 when every one can serve, else 503.
     async fn ready(&self) -> Response {
-        let checks = self.mounts.iter().map(|mount| async move { (mount, mount.driver.prepare().await) });
+        let checks = self.mounts.iter().map(|mount| async move {
+            // What a mount needs may be known although its login has ended since.
+            let ready = async {
+                mount.driver.authorize().await?;
+                mount.driver.prepare().await
+            };
+            (mount, ready.await)
+        });
         let mut lines = String::new();
         let mut status = StatusCode::OK;
         for (mount, result) in futures_util::future::join_all(checks).await {

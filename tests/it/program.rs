@@ -277,7 +277,19 @@ async fn the_admin_listener_tells_how_it_goes() {
     assert_eq!((ready.status().as_u16(), &*ready.text().await.unwrap()), (200, "/ali: ready\n"));
     let metrics = get("/metrics").await.unwrap().text().await.unwrap();
     assert!(metrics.contains("sluice_requests_total{status=\"200\"}"), "{metrics}");
+    assert!(metrics.contains("endpoint=\"getDownloadUrl\",result=\"ok\"} 1"), "{metrics}");
     assert_eq!(get("/nothing").await.unwrap().status(), 404);
+
+    // The drive has rotated the token and its answer is lost, which nobody can survive.
+    sim.expire_access_tokens();
+    sim.fault(drive_sim::Endpoint::AccessToken, drive_sim::Fault::LoseAnswer, 1);
+    let ask = |name: &str| http.head(format!("{}/d/ali/{name}", server.base)).send();
+    assert_eq!(ask("b.mkv").await.unwrap().status(), 502);
+    assert_eq!(ask("c.mkv").await.unwrap().status(), 503);
+    let ready = get("/readyz").await.unwrap();
+    assert_eq!(ready.status(), 503);
+    let words = ready.text().await.unwrap();
+    assert!(words.contains("log in again: sluice login"), "{words}");
     server.signal("TERM");
     assert_eq!(server.child.wait().unwrap().code(), Some(0));
 }
