@@ -57,13 +57,15 @@
 //! | lease | a value that is good for a limited time: link, preview, listing, token |
 //! | link | a lease on the bytes of one entry: an address and the headers it needs |
 //! | preview, variant | the transcoded forms of a video; one of them (RFC 8216: *Variant Stream*) |
+//! | errand | what a request asks of a drive, for whom, and how soon it would be missed; decides whose call is next |
 //! | API, content | the vendor's JSON control plane; its byte servers |
 //!
 //! # Where state lives
 //!
 //! Entries, links, previews and playlists live in bounded caches and end with the process. On disk, in the state folder,
-//! are only the API token, each account's tokens and, if the operator wants it, blocks of files; see [`state`]. The stream
-//! engine holds what is being read: the accounts' connections, and at most a window for each stream.
+//! are only the API token, each account's tokens, sealed, with the key unless the operator has it, and, if the operator
+//! wants it, blocks of files; see [`state`]. The stream engine holds what is being read: the accounts' connections, and at
+//! most a window for each stream.
 
 pub mod app;
 pub mod budget;
