@@ -154,7 +154,7 @@ impl Inner {
         let seed = self.seed.as_ref().map(Secret::expose).unwrap_or_default();
         let known = [stored.refresh_token.as_str(), &stored.previous, seed];
         let known = known.into_iter().filter(|token| !token.is_empty());
-        // The one before is good where its answer never reached the drive's books; a new login may have the seed's.
+        // The one before may be good still, where a token server answered with one that is not.
         let untried = known.clone().find(|token| !self.is_refused(token));
         let Some(refresh) = untried.or_else(|| known.clone().next()).map(str::to_owned) else {
             return Err(Error::new(ErrorKind::Unavailable, "log in to the drive")
@@ -355,6 +355,8 @@ impl Inner {
 
     /// Keeps the tokens of a new login in place of whatever there was.
     pub(super) async fn keep(&self, tokens: Tokens) -> Result<()> {
+        // A refresh that is under way elsewhere must not write over it.
+        let _held = self.lock().await?;
         let Tokens { access_token, refresh_token } = tokens;
         *self.memory() = Memory::default();
         self.save(Stored { access_token, refresh_token, previous: String::new() }).await
