@@ -148,8 +148,12 @@ impl Inner {
     async fn resolve(self: Arc<Self>, mut request: ResolveRequest) -> Result<Resolved> {
         if let Some(Known { mount, entry }) = request.known.take() {
             match self.grant(&mount, &entry, &request).await {
-                // It is not what it was said to be: below, it is looked at again.
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                // The id is gone, so what is known of the path is too: below, it is looked at again.
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    if let Some((mount, rest)) = self.mounts.find(&request.path) {
+                        Box::pin(self.entries.forget(mount, &rest)).await;
+                    }
+                }
                 grant => return Ok(Resolved { grant: grant?, mount: Some(mount), entry }),
             }
         }
