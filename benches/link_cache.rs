@@ -13,7 +13,7 @@ use sluice::driver::local;
 use sluice::lease::{Lease, LeaseCache, Life, Spare};
 use sluice::mount::{Mount, MountId, MountTable, Policy};
 use sluice::path::VirtualPath;
-use sluice::resolve::{BoxResolve, ResolveRequest, Resolver, Settings, Want};
+use sluice::resolve::{BoxResolve, Counters, ResolveRequest, Resolver, Settings, Want};
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -116,8 +116,14 @@ fn resolver_benches(c: &mut Criterion) {
         negative_ttl: Duration::from_secs(30),
     };
     let clock = Clock::new();
-    let resolver =
-        Resolver::new(Arc::new(MountTable::new(vec![mount])), &settings, clock, &TaskTracker::new());
+    let resolver = Resolver::new(
+        Arc::new(MountTable::new(vec![mount])),
+        &settings,
+        None,
+        clock,
+        &TaskTracker::new(),
+        Counters::default(),
+    );
     let boxed = BoxResolve::new(resolver.clone());
     let path = VirtualPath::parse("/film.mkv").expect("a path");
     let request = || ResolveRequest {

@@ -23,7 +23,7 @@ use crate::layer::metrics::Metrics;
 use crate::layer::rescue::RescueLayer;
 use crate::layer::trace::TraceLayer;
 use crate::mount::{Mount, MountId, MountTable};
-use crate::resolve::{BoxResolve, Resolver};
+use crate::resolve::{self, BoxResolve, Resolver, Store};
 use crate::secret::Secret;
 use crate::serve::addresses::Addresses;
 use crate::serve::{Site, admin, target};
@@ -74,7 +74,13 @@ impl App {
         let calls = Calls::new();
         calls.register(metrics.registry());
         let mounts = mounts(config, &clock, &calls, &tasks)?;
-        let resolver = Resolver::new(Arc::clone(&mounts), &config.cache, clock.clone(), &tasks);
+        let counted = resolve::Counters::register(metrics.registry());
+        let is_kept = mounts.iter().any(|mount| mount.driver.info().believed.is_none());
+        let file = config.state_dir.join(ENTRIES);
+        let store =
+            is_kept.then(|| Store::open(&file, config.cache.entries, counted.clone(), &tasks)).flatten();
+        let resolver =
+            Resolver::new(Arc::clone(&mounts), &config.cache, store, clock.clone(), &tasks, counted);
         let engine = Engine::new(
             ContentClient::new()?,
             config.proxy.clone(),
@@ -249,6 +255,7 @@ fn random<const N: usize>() -> Result<[u8; N]> {
 
 const TOKEN_FILE: &str = "api_token";
 const BLOCKS: &str = "blocks";
+const ENTRIES: &str = "entries.redb";
 /// Requests under way, bodies included. Chosen: two sockets each fit into the usual hard limit of 4,096 open files.
 const MOST_REQUESTS: usize = 1500;
 /// Of the drive's playlists kept; a film of two hours takes some 500. Chosen against the 128 MiB of a NAS.

@@ -96,6 +96,12 @@ impl Errand {
         Self(Arc::new(Shared { party, priority: AtomicU8::new(priority as u8) }))
     }
 
+    /// Another errand for the same party.
+    #[must_use]
+    pub fn with(&self, priority: Priority) -> Self {
+        Self::new(priority, self.0.party)
+    }
+
     /// What the caller does at present; browsing for nobody in particular where nothing was said.
     pub fn current() -> Self {
         CURRENT.try_with(Self::clone).unwrap_or_else(|_| Self::new(Priority::Browse, 0))

@@ -2,15 +2,21 @@
 //!
 //! They are one problem: keep a value as long as it lives, fetch it once however many ask, let the fetch
 //! outlive the caller that started it, and throw a value away only if it is still the one that failed.
+//!
+//! moka keeps the values; that they are fetched once is seen to here, since a fetch may also be begun for a value that
+//! is still good.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
 use moka::Expiry;
-use moka::future::Cache;
 use moka::ops::compute::Op;
+use moka::sync::Cache;
+use prometheus_client::metrics::counter::Counter;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
@@ -58,17 +64,35 @@ pub trait Lease: Send + Sync + 'static {
 /// Values by key, each fetched once per life. Clones share the values.
 pub struct LeaseCache<K, V> {
     values: Cache<K, Arc<V>>,
+    flights: Flights<K, V>,
+    lookups: Lookups,
     tasks: TaskTracker,
-    under_way: UnderWay<K>,
 }
 
-/// The errands that fetches run on, so that a more urgent caller who joins one can say so.
-type UnderWay<K> = Arc<Mutex<HashMap<K, Errand>>>;
+/// How often a value was at hand when it was asked for, and how often it was not. Clones share the counters.
+#[derive(Clone, Debug, Default)]
+pub struct Lookups {
+    /// It was.
+    pub hits: Counter,
+    /// It was not, or had too little life left.
+    pub misses: Counter,
+}
 
-/// A fetch that is under way, until this is dropped.
-struct Fetching<K: Eq + Hash> {
+type Flights<K, V> = Arc<Mutex<HashMap<K, Flight<V>>>>;
+
+/// A fetch that is under way.
+struct Flight<V> {
+    /// What it runs on, so that a more urgent caller who joins it can say so.
+    errand: Errand,
+    landing: Landing<V>,
+}
+
+type Landing<V> = Shared<BoxFuture<'static, Result<Arc<V>>>>;
+
+/// Ends a flight when it is dropped.
+struct Landed<K: Eq + Hash, V> {
     key: K,
-    under_way: UnderWay<K>,
+    flights: Flights<K, V>,
 }
 
 /// Lets the cache drop what has ended.
@@ -124,18 +148,25 @@ where
 {
     /// A cache of values that weigh at most `capacity` together, whose fetches run on `tasks`.
     pub fn new(capacity: u64, tasks: TaskTracker) -> Self {
+        Self::counted(capacity, tasks, Lookups::default())
+    }
+
+    /// As [`LeaseCache::new`]; lookups are counted in `lookups`.
+    pub fn counted(capacity: u64, tasks: TaskTracker, lookups: Lookups) -> Self {
         let values = Cache::builder()
             .max_capacity(capacity)
             .weigher(|_, value: &Arc<V>| value.weight())
             // Frees memory only: whether a value may be used is asked of its life, against the caller's clock.
             .expire_after(Ended)
             .build();
-        Self { values, tasks, under_way: Arc::default() }
+        Self { values, flights: Arc::default(), lookups, tasks }
     }
 
-    /// The value, if it is here and has enough life left. Never waits for a fetch.
-    pub async fn get(&self, key: &K, spare: Spare, now: Instant) -> Option<Arc<V>> {
-        self.values.get(key).await.filter(|value| value.life().has(spare, now))
+    /// The value, if it is here and has enough life left. Never waits.
+    pub fn get(&self, key: &K, spare: Spare, now: Instant) -> Option<Arc<V>> {
+        let value = self.values.get(key).filter(|value| value.life().has(spare, now))?;
+        self.lookups.hits.inc();
+        Some(value)
     }
 
     /// The value, fetched if it is missing or has too little life left.
@@ -154,73 +185,140 @@ where
         now: Instant,
         fetch: impl Future<Output = Result<V>> + Send + 'static,
     ) -> Result<Arc<V>> {
-        let stale = match self.values.get(&key).await {
-            Some(value) if value.life().has(spare, now) => return Ok(value),
-            Some(stale) => {
-                self.discard(&key, &stale).await;
-                Some(stale).filter(|stale| now < stale.life().until + stale.outlives_itself())
-            }
-            None => None,
-        };
-        let values = self.values.clone();
-        let errand = Errand::current();
-        let fetching = self.join(&key, &errand);
-        let whole = async move {
-            let _until_it_ends = fetching;
-            let fetch = async {
-                match (fetch.await, stale) {
-                    (Err(error), Some(stale)) if error.tells_nothing() => {
-                        tracing::warn!(%error, "what was known before is believed for the time being");
-                        Ok(stale)
-                    }
-                    (fetched, _) => fetched.map(Arc::new),
-                }
-            };
-            // moka runs one of the competing futures; the others wait for its result.
-            values.try_get_with(key, fetch).await.map_err(|error: Arc<Error>| Error::clone(&error))
-        };
-        let task = self.tasks.spawn(working_for(current_request(), errand.doing(whole)));
-        task.await
-            .unwrap_or_else(|panic| Err(Error::new(ErrorKind::Internal, "fetch a lease").caused_by(panic)))
+        if let Some(value) = self.get(&key, spare, now) {
+            return Ok(value);
+        }
+        self.lookups.misses.inc();
+        let is_enough = |value: &Arc<V>| value.life().has(spare, now);
+        match self.fly(key, is_enough, now, Errand::current(), fetch) {
+            Ok(value) => Ok(value),
+            Err(landing) => landing.await,
+        }
     }
 
-    /// Begins a fetch on an errand; or, where one runs already, gives that the errand's urgency.
-    fn join(&self, key: &K, errand: &Errand) -> Option<Fetching<K>> {
-        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(running) = under_way.get(key) {
-            running.raise(errand.priority());
-            return None;
+    /// A new value, whatever is here. Where one is being fetched already, that one.
+    ///
+    /// # Errors
+    /// As [`LeaseCache::get_or_fetch`].
+    pub async fn fetch(
+        &self,
+        key: K,
+        now: Instant,
+        fetch: impl Future<Output = Result<V>> + Send + 'static,
+    ) -> Result<Arc<V>> {
+        match self.fly(key, |_| false, now, Errand::current(), fetch) {
+            Ok(value) => Ok(value),
+            Err(landing) => landing.await,
         }
-        under_way.insert(key.clone(), errand.clone());
-        Some(Fetching { key: key.clone(), under_way: Arc::clone(&self.under_way) })
+    }
+
+    /// Keeps a value that was had by other means.
+    pub fn put(&self, key: K, value: Arc<V>) {
+        self.values.insert(key, value);
+    }
+
+    /// Begins to fetch a value in place of the one the caller has `seen`, which stays until the new one is there; not
+    /// where that has been done. Waits for nothing; a failure changes nothing.
+    pub fn renew(
+        &self,
+        key: K,
+        seen: &Arc<V>,
+        now: Instant,
+        errand: Errand,
+        fetch: impl Future<Output = Result<V>> + Send + 'static,
+    ) {
+        if let Err(landing) = self.fly(key, |value| !Arc::ptr_eq(value, seen), now, errand, fetch) {
+            // The first poll makes it a task, which goes on without anybody who waits for it.
+            let _ = landing.now_or_never();
+        }
+    }
+
+    /// The value, if it has come to be enough; else the fetch that is under way, begun now where there was none.
+    fn fly(
+        &self,
+        key: K,
+        is_enough: impl Fn(&Arc<V>) -> bool,
+        now: Instant,
+        errand: Errand,
+        fetch: impl Future<Output = Result<V>> + Send + 'static,
+    ) -> Result<Arc<V>, Landing<V>> {
+        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(flight) = flights.get(&key) {
+            flight.errand.raise(errand.priority());
+            return Err(flight.landing.clone());
+        }
+        // Looked at again under the lock: a flight may have landed since.
+        let kept = self.values.get(&key);
+        if let Some(value) = kept.as_ref().filter(|value| is_enough(value)) {
+            return Ok(Arc::clone(value));
+        }
+        let stale = kept.filter(|stale| now < stale.life().until + stale.outlives_itself());
+        let landed = Landed { key: key.clone(), flights: Arc::clone(&self.flights) };
+        let values = self.values.clone();
+        let whole = async move {
+            let landed = landed;
+            match (fetch.await, stale) {
+                (Ok(value), _) => {
+                    let value = Arc::new(value);
+                    values.insert(landed.key.clone(), Arc::clone(&value));
+                    Ok(value)
+                }
+                (Err(error), Some(stale)) if error.tells_nothing() => {
+                    tracing::warn!(%error, "what was known before is believed for the time being");
+                    Ok(stale)
+                }
+                (Err(error), stale) => {
+                    if let Some(stale) = stale.filter(|_| !error.tells_nothing()) {
+                        discard(&values, &landed.key, &stale);
+                    }
+                    Err(error)
+                }
+            }
+        };
+        let whole = working_for(current_request(), errand.clone().doing(whole));
+        let tasks = self.tasks.clone();
+        // Spawned at the first poll, not under the lock, which a task that is dropped at once would want too.
+        let landing = async move {
+            let landing = tasks.spawn(whole).await;
+            landing.unwrap_or_else(|panic| {
+                Err(Error::new(ErrorKind::Internal, "fetch a lease").caused_by(panic))
+            })
+        };
+        let landing = landing.boxed().shared();
+        flights.insert(key, Flight { errand, landing: landing.clone() });
+        Err(landing)
     }
 
     /// Throws a value away, whichever it is. A fetch that is under way still brings its own.
-    pub async fn remove(&self, key: &K) {
-        self.values.invalidate(key).await;
+    pub fn remove(&self, key: &K) {
+        self.values.invalidate(key);
     }
 
     /// Throws a value away, but only if it is still the one the caller has `seen`: a slow loser must not throw
     /// away the winner's fresh one.
-    pub async fn discard(&self, key: &K, seen: &Arc<V>) {
-        self.values
-            .entry_by_ref(key)
-            .and_compute_with(|current| async move {
-                match current {
-                    Some(entry) if Arc::ptr_eq(entry.value(), seen) => Op::Remove,
-                    _ => Op::Nop,
-                }
-            })
-            .await;
+    pub fn discard(&self, key: &K, seen: &Arc<V>) {
+        discard(&self.values, key, seen);
     }
+}
+
+fn discard<K, V>(values: &Cache<K, Arc<V>>, key: &K, seen: &Arc<V>)
+where
+    K: Clone + Eq + Hash + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+{
+    values.entry_by_ref(key).and_compute_with(|current| match current {
+        Some(entry) if Arc::ptr_eq(entry.value(), seen) => Op::Remove,
+        _ => Op::Nop,
+    });
 }
 
 impl<K, V> Clone for LeaseCache<K, V> {
     fn clone(&self) -> Self {
         Self {
             values: self.values.clone(),
+            flights: Arc::clone(&self.flights),
+            lookups: self.lookups.clone(),
             tasks: self.tasks.clone(),
-            under_way: Arc::clone(&self.under_way),
         }
     }
 }
@@ -231,11 +329,11 @@ impl<K, V> std::fmt::Debug for LeaseCache<K, V> {
     }
 }
 
-// === impl Fetching ===
+// === impl Landed ===
 
-impl<K: Eq + Hash> Drop for Fetching<K> {
+impl<K: Eq + Hash, V> Drop for Landed<K, V> {
     fn drop(&mut self) {
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+        self.flights.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
     }
 }
 
@@ -281,13 +379,13 @@ impl<V: Lease> LeaseCell<V> {
     }
 
     /// Whether the value is still the one the caller has `seen`.
-    pub async fn holds(&self, seen: &Arc<V>, now: Instant) -> bool {
-        self.0.get(&(), Spare::Alive, now).await.is_some_and(|value| Arc::ptr_eq(&value, seen))
+    pub fn holds(&self, seen: &Arc<V>, now: Instant) -> bool {
+        self.0.get(&(), Spare::Alive, now).is_some_and(|value| Arc::ptr_eq(&value, seen))
     }
 
     /// As [`LeaseCache::discard`].
-    pub async fn discard(&self, seen: &Arc<V>) {
-        self.0.discard(&(), seen).await;
+    pub fn discard(&self, seen: &Arc<V>) {
+        self.0.discard(&(), seen);
     }
 }
 
@@ -429,12 +527,43 @@ mod tests {
         let (cache, fetches) = (cache(), Fetches::default());
         let now = Instant::now();
         let old = cache.get_or_fetch("a", Spare::OwnUse, now, fetches.clone().fetch(900)).await.unwrap();
-        cache.discard(&"a", &old).await;
+        cache.discard(&"a", &old);
         let new = cache.get_or_fetch("a", Spare::OwnUse, now, fetches.clone().fetch(900)).await.unwrap();
-        cache.discard(&"a", &old).await;
-        let kept = cache.get(&"a", Spare::OwnUse, now).await.unwrap();
+        cache.discard(&"a", &old);
+        let kept = cache.get(&"a", Spare::OwnUse, now).unwrap();
         assert!(Arc::ptr_eq(&new, &kept));
         assert_eq!(fetches.count(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_value_is_renewed_once_while_the_old_one_serves() {
+        let (cache, fetches) = (cache(), Fetches::default());
+        let now = Instant::now();
+        let old = cache.get_or_fetch("a", Spare::OwnUse, now, fetches.clone().fetch(900)).await.unwrap();
+        for _ in 0..100 {
+            cache.renew("a", &old, now, Errand::current(), fetches.clone().fetch(900));
+            assert!(Arc::ptr_eq(&cache.get(&"a", Spare::OwnUse, now).unwrap(), &old));
+        }
+        // Whoever needs a new one meanwhile gets the one that is under way.
+        let later = now + Duration::from_secs(899);
+        let new = cache.get_or_fetch("a", Spare::OwnUse, later, fetches.clone().fetch(900)).await.unwrap();
+        assert_eq!(new.1, 1);
+        cache.renew("a", &old, now, Errand::current(), fetches.clone().fetch(900));
+        assert_eq!(fetches.count(), 2);
+        // A renewal that fails leaves what there was.
+        cache.renew("a", &new, now, Errand::current(), async { Err(Error::new(ErrorKind::Upstream, "ask")) });
+        tokio::task::yield_now().await;
+        let kept = cache.get_or_fetch("a", Spare::OwnUse, now, fetches.clone().fetch(900)).await.unwrap();
+        assert!(Arc::ptr_eq(&kept, &new));
+    }
+
+    #[tokio::test]
+    async fn a_fetch_that_panics_is_an_error_and_the_next_one_is_made() {
+        let cache = cache();
+        let now = Instant::now();
+        let broken = cache.get_or_fetch("a", Spare::Alive, now, async { panic!("a fault of ours") }).await;
+        assert_eq!(broken.err().map(|error| error.kind()), Some(ErrorKind::Internal));
+        assert!(cache.get_or_fetch("a", Spare::Alive, now, Fetches::default().fetch(9)).await.is_ok());
     }
 
     #[test]

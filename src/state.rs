@@ -117,17 +117,25 @@ impl Sealer {
 /// # Errors
 /// What the file system says.
 pub fn try_lock(file: &Path) -> io::Result<Option<File>> {
-    create_private_dir(file.parent().unwrap_or(Path::new(".")))?;
-    let mut options = File::options();
-    options.create(true).truncate(false).write(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let lock = options.open(file)?;
+    let lock = open_private(file)?;
     match lock.try_lock() {
         Ok(()) => Ok(Some(lock)),
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) => Err(error),
     }
+}
+
+/// Opens a file for reading and writing, created where it is missing, readable by us alone.
+///
+/// # Errors
+/// What the file system says.
+pub fn open_private(file: &Path) -> io::Result<File> {
+    create_private_dir(file.parent().unwrap_or(Path::new(".")))?;
+    let mut options = File::options();
+    options.create(true).truncate(false).read(true).write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(file)
 }
 
 /// Creates a folder and its missing parents, readable by us alone.

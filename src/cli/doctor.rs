@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::TryStreamExt;
 use http::{HeaderValue, StatusCode, header};
 use http_body_util::BodyExt;
 use sluice::app;
@@ -17,7 +18,7 @@ use sluice::http::range::ByteRange;
 use sluice::lease::Spare;
 use sluice::mount::Mount;
 use sluice::path::VirtualPath;
-use sluice::resolve::{BoxResolve, Grant, ResolveRequest, Resolved, Resolver, Want};
+use sluice::resolve::{BoxResolve, Counters, Grant, ResolveRequest, Resolved, Resolver, Want};
 use sluice::serve::media_type::{Kind, kind_of};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -44,7 +45,14 @@ pub(super) async fn run(path: Option<&str>, config: &Config) -> Result<(), Failu
     let (tasks, clock) = (TaskTracker::new(), Clock::new());
     let run = |error: Error| Failure::Run(error.to_string());
     let mounts = app::mounts(config, &clock, &Calls::new(), &tasks).map_err(run)?;
-    let resolver = Resolver::new(std::sync::Arc::clone(&mounts), &config.cache, clock, &tasks);
+    let resolver = Resolver::new(
+        std::sync::Arc::clone(&mounts),
+        &config.cache,
+        None,
+        clock,
+        &tasks,
+        Counters::default(),
+    );
     let client = ContentClient::new().map_err(run)?;
     let mut doctor = Doctor { client, resolve: BoxResolve::new(resolver), amiss: 0 };
     match path {
@@ -175,21 +183,25 @@ async fn film_below(resolve: BoxResolve, path: VirtualPath) -> Outcome<Option<Vi
     let entry = ask(resolve.clone(), path.clone(), Want::Entry).await?.entry;
     if !entry.is_folder() {
         let folder = path.parent().unwrap_or_else(VirtualPath::root);
-        ask(resolve, folder, Want::Children).await?;
+        ask(resolve, folder, Want::Children { fresh: false }).await?;
         return Ok(Some(path));
     }
     let (mut folders, mut any) = (VecDeque::from([path]), None);
     for _ in 0..MOST_FOLDERS {
         let Some(folder) = folders.pop_front() else { break };
-        let listing = ask(resolve.clone(), folder.clone(), Want::Children).await?.into_children()?;
-        for child in &listing.children {
-            let Ok(path) = folder.join(&child.name) else { continue };
-            if child.is_folder() {
-                folders.push_back(path);
-            } else if kind_of(&child.name) == Kind::Video {
-                return Ok(Some(path));
-            } else if child.len > 0 {
-                any.get_or_insert(path);
+        let listing = ask(resolve.clone(), folder.clone(), Want::Children { fresh: false }).await?;
+        let listing = listing.into_children()?;
+        let mut pages = std::pin::pin!(listing.pages());
+        while let Some(children) = pages.try_next().await? {
+            for child in children {
+                let Ok(path) = folder.join(&child.name) else { continue };
+                if child.is_folder() {
+                    folders.push_back(path);
+                } else if kind_of(&child.name) == Kind::Video {
+                    return Ok(Some(path));
+                } else if child.len > 0 {
+                    any.get_or_insert(path);
+                }
             }
         }
     }

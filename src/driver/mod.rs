@@ -6,7 +6,7 @@
 //!   lacks is `NotFound`; nothing else is. A failure to find out is never reported as absence.
 //! - Names come from the vendor as they are. Where several children of a folder bear one name, the first in the
 //!   order of the listing is meant.
-//! - `list` hides pages and may be dropped at any point.
+//! - A folder is listed by pages, and a page can be asked for again: a fault loses no more than one.
 //! - A link is good for the life it states, by the vendor's own stamp.
 //! - Vendor codes become an [`Error`] in the driver's `error.rs` and nowhere else.
 //! - A driver limits its own API calls; content connections are counted by `stream::broker` from [`DriverInfo`].
@@ -27,7 +27,6 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use futures_util::stream::BoxStream;
 use http::HeaderMap;
 use sha2::{Digest, Sha256};
 use tokio_util::task::TaskTracker;
@@ -85,8 +84,20 @@ pub trait Driver: Debug + Send + Sync + 'static {
     /// `NotFound` only where the drive says so.
     async fn stat(&self, path: &VirtualPath) -> Result<Entry>;
 
-    /// The children of a folder, page after page.
-    fn list(&self, folder: &Entry) -> BoxStream<'_, Result<Entry>>;
+    /// Some children of a folder, as many as the drive gives at once: the first ones, or those from a marker on.
+    ///
+    /// # Errors
+    /// `NotFound` only where the drive says that there is no such folder.
+    async fn page(&self, folder: &Entry, from: Option<&Marker>) -> Result<Page>;
+
+    /// What tells the mounted tree from all others, over restarts and logins; none where its entries are not worth
+    /// keeping on disk.
+    ///
+    /// # Errors
+    /// What finding out fails with, where that needs a call.
+    async fn tree(&self) -> Result<Option<Arc<str>>> {
+        Ok(None)
+    }
 
     /// How to get at the bytes of a file.
     ///
@@ -128,6 +139,19 @@ pub struct DriverInfo {
 /// A vendor's id of an entry, unique within a mount.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct EntryId(Arc<str>);
+
+/// Some children of a folder.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// In the order of the drive.
+    pub entries: Vec<Entry>,
+    /// Where the next page begins; none where this is the last.
+    pub next: Option<Marker>,
+}
+
+/// A vendor's name for a place in a listing.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Marker(Arc<str>);
 
 /// File or folder.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -283,6 +307,20 @@ impl EntryId {
     }
 
     /// The id as the vendor writes it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+// === impl Marker ===
+
+impl Marker {
+    /// Wraps a vendor's marker.
+    pub fn new(marker: impl Into<Arc<str>>) -> Self {
+        Self(marker.into())
+    }
+
+    /// The marker as the vendor writes it.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -3,7 +3,12 @@
 //! A tower service over the drivers, with a cache for each kind of answer. An answer is fetched once however
 //! many ask, and its fetch outlives the caller that started it: see [`crate::lease`].
 
+mod counters;
 mod entries;
+mod links;
+mod listing;
+mod page;
+mod store;
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -14,19 +19,23 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 use tower::util::BoxCloneSyncService;
 
+pub use self::counters::Counters;
 use self::entries::Entries;
-pub use self::entries::Listing;
+use self::links::Links;
+pub use self::links::{FailedLease, SourceLease};
+pub use self::listing::Listing;
+pub use self::store::Store;
 use crate::clock::Clock;
-use crate::driver::{Entry, EntryId, Preview, Source};
+use crate::driver::{Entry, EntryId, Preview};
 use crate::error::{Error, ErrorKind, Result};
-use crate::lease::{Lease, LeaseCache, Life, Spare};
+use crate::lease::{LeaseCache, Spare};
 use crate::mount::{Mount, MountId, MountTable};
 use crate::path::VirtualPath;
 
 /// How much is kept, and for how long.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Settings {
-    /// Listing entries kept.
+    /// Listing entries kept on disk. In memory there are fewer: 16 MiB of listings.
     pub entries: u64,
     /// Links kept; as many previews.
     pub links: u64,
@@ -63,7 +72,10 @@ pub struct Known {
 #[derive(Clone, Debug)]
 pub enum Want {
     /// Its children.
-    Children,
+    Children {
+        /// Whether the drive is to be asked in any case.
+        fresh: bool,
+    },
     /// Its entry.
     Entry,
     /// Its transcoded forms; not those that are known to have failed.
@@ -76,7 +88,7 @@ pub enum Want {
         /// How much life it must have left.
         spare: Spare,
         /// The lease that failed, if one did.
-        failed: Option<Arc<SourceLease>>,
+        failed: Option<FailedLease>,
     },
 }
 
@@ -95,21 +107,13 @@ pub struct Resolved {
 #[derive(Clone, Debug)]
 pub enum Grant {
     /// Its children.
-    Children(Arc<Listing>),
+    Children(Listing),
     /// Only the entry was wanted.
     None,
     /// Its transcoded forms.
     Preview(Arc<Preview>),
     /// A way to its bytes.
     Source(Arc<SourceLease>),
-}
-
-/// A way to the bytes of a file, for as long as it is good.
-#[derive(Clone, Debug)]
-pub struct SourceLease {
-    /// The way.
-    pub source: Source,
-    life: Life,
 }
 
 /// The service. Clones share the caches.
@@ -121,22 +125,28 @@ struct Inner {
     clock: Clock,
     entries: Entries,
     mounts: Arc<MountTable>,
-    previews: LeaseCache<FileKey, Preview>,
-    sources: LeaseCache<FileKey, SourceLease>,
+    previews: LeaseCache<(MountId, EntryId), Preview>,
+    links: Links,
 }
-
-type FileKey = (MountId, EntryId);
 
 // === impl Resolver ===
 
 impl Resolver {
-    /// A resolver over these mounts, whose fetches run on `tasks`.
-    pub fn new(mounts: Arc<MountTable>, settings: &Settings, clock: Clock, tasks: &TaskTracker) -> Self {
+    /// A resolver over these mounts, whose fetches run on `tasks`. What drives say is kept in `store`, if there is one.
+    pub fn new(
+        mounts: Arc<MountTable>,
+        settings: &Settings,
+        store: Option<Store>,
+        clock: Clock,
+        tasks: &TaskTracker,
+        counters: Counters,
+    ) -> Self {
+        let previews = counters.lookups("preview");
         Self(Arc::new(Inner {
-            entries: Entries::new(settings, clock.clone(), tasks),
+            entries: Entries::new(settings, store, clock.clone(), tasks, &counters),
             mounts,
-            previews: LeaseCache::new(settings.links, tasks.clone()),
-            sources: LeaseCache::new(settings.links, tasks.clone()),
+            previews: LeaseCache::counted(settings.links, tasks.clone(), previews),
+            links: Links::new(settings, clock.clone(), tasks, counters),
             clock,
         }))
     }
@@ -161,8 +171,8 @@ impl Inner {
             return self.above_the_mounts(&request);
         };
         let mount = Arc::clone(mount);
-        if let Want::Children = request.want {
-            let listing = match self.entries.children(&mount, &rest).await {
+        if let Want::Children { fresh } = request.want {
+            let listing = match self.entries.children(&mount, &rest, fresh).await {
                 Err(error) if error.kind() == ErrorKind::NotFound => {
                     return self.above_the_mounts(&request).map_err(|_| error.with("path", &request.path));
                 }
@@ -201,67 +211,47 @@ impl Inner {
 
     /// What is wanted beside the entry.
     async fn grant(&self, mount: &Arc<Mount>, entry: &Arc<Entry>, request: &ResolveRequest) -> Result<Grant> {
-        let key = (mount.id, entry.id.clone());
-        let now = self.clock.now();
-        let fetched = || (Arc::clone(mount), Arc::clone(entry));
         Ok(match &request.want {
-            Want::Children | Want::Entry => Grant::None,
+            Want::Children { .. } | Want::Entry => Grant::None,
             _ if entry.is_folder() => {
                 return Err(Error::new(ErrorKind::NotAFile, "open a file").with("path", &request.path));
             }
             Want::Preview { failed } => {
+                let (key, now) = ((mount.id, entry.id.clone()), self.clock.now());
                 if let Some(failed) = failed {
-                    Box::pin(self.previews.discard(&key, failed)).await;
+                    self.previews.discard(&key, failed);
                 }
-                let (mount, entry) = fetched();
+                let (mount, entry) = (Arc::clone(mount), Arc::clone(entry));
                 let fetch = async move { mount.driver.preview(&entry).await };
                 Grant::Preview(Box::pin(self.previews.get_or_fetch(key, Spare::OwnUse, now, fetch)).await?)
             }
             Want::Source { spare, failed } => {
-                match failed {
-                    Some(failed) => Box::pin(self.sources.discard(&key, failed)).await,
-                    // The usual case, for which no fetch need be made ready.
-                    None => {
-                        if let Some(source) = self.sources.get(&key, *spare, now).await {
-                            return Ok(Grant::Source(source));
-                        }
-                    }
-                }
-                let (mount, entry) = fetched();
-                let fetch = async move {
-                    let source = mount.driver.source(&entry).await?;
-                    let life = match &source {
-                        Source::Link(link) => link.life,
-                        Source::Open(_) => Life::unlimited(now),
-                    };
-                    Ok(SourceLease { source, life })
-                };
-                Grant::Source(Box::pin(self.sources.get_or_fetch(key, *spare, now, fetch)).await?)
+                Grant::Source(self.links.get(mount, entry, *spare, failed.as_ref()).await?)
             }
         })
     }
 
     /// The folders that lead to the mounts exist in no drive.
     fn above_the_mounts(&self, request: &ResolveRequest) -> Result<Resolved> {
-        let listing =
-            Arc::new(Listing::virtual_folder(&request.path, self.mounts.names_below(&request.path)));
-        if listing.children.is_empty() && !request.path.is_root() {
+        let names = self.mounts.names_below(&request.path);
+        if names.is_empty() && !request.path.is_root() {
             return Err(Error::new(ErrorKind::NotFound, "find a mount").with("path", &request.path));
         }
+        let listing = Listing::virtual_folder(&request.path, &names);
+        let entry = Arc::clone(&listing.folder);
         let grant = match request.want {
-            Want::Children => Grant::Children(Arc::clone(&listing)),
+            Want::Children { .. } => Grant::Children(listing),
             Want::Entry => Grant::None,
             Want::Preview { .. } | Want::Source { .. } => {
                 return Err(Error::new(ErrorKind::NotAFile, "open a file").with("path", &request.path));
             }
         };
-        Ok(Resolved { mount: None, entry: Arc::clone(&listing.folder), grant })
+        Ok(Resolved { mount: None, entry, grant })
     }
 
     /// Mounts hanging in a folder of a drive are listed with it, and hide a child of the same name.
-    fn with_mounts_below(&self, path: &VirtualPath, listing: Arc<Listing>) -> Arc<Listing> {
-        let names = self.mounts.names_below(path);
-        if names.is_empty() { listing } else { Arc::new(listing.covered_by(&names)) }
+    fn with_mounts_below(&self, path: &VirtualPath, listing: Listing) -> Listing {
+        listing.covered_by(&self.mounts.names_below(path))
     }
 }
 
@@ -279,20 +269,12 @@ impl Service<ResolveRequest> for Resolver {
     }
 }
 
-// === impl SourceLease ===
-
-impl Lease for SourceLease {
-    fn life(&self) -> Life {
-        self.life
-    }
-}
-
 impl Resolved {
     /// The children, where those were wanted.
     ///
     /// # Errors
     /// `Internal` where something else was.
-    pub fn into_children(self) -> Result<Arc<Listing>> {
+    pub fn into_children(self) -> Result<Listing> {
         match self.grant {
             Grant::Children(listing) => Ok(listing),
             _ => Err(Error::new(ErrorKind::Internal, "list children that were not asked for")),
@@ -321,3 +303,6 @@ impl Resolved {
         }
     }
 }
+
+/// How long a drive may be down until what it said last is no longer believed. Chosen: films stay where they are.
+const OUTAGE: Duration = Duration::from_secs(24 * 3600);

@@ -12,11 +12,11 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
-use super::Ticket;
 use super::broker::Bid;
 use super::metrics::Cause;
 use super::pace::Pace;
 use super::upstream::{Effort, Failure, Opener, Upstream, broke_off};
+use super::{Failed, Ticket};
 use crate::error::Error;
 use crate::http::range::ByteRange;
 
@@ -234,7 +234,8 @@ impl Lane {
             if cause == Cause::Collapse {
                 self.collapses += 1;
                 // A new connection did not help the last time; perhaps another link, to another machine, does.
-                failed = (self.collapses > 1).then(|| Ticket::clone(upstream.lease()));
+                failed = (self.collapses > 1)
+                    .then(|| Failed { ticket: Ticket::clone(upstream.lease()), refused: false });
             }
             if cause == Cause::Break {
                 // The drive has ended it, so it knows.
@@ -262,7 +263,7 @@ impl Lane {
         Ok(())
     }
 
-    fn open(&mut self, starving: Starving, pause: Duration, failed: Option<Ticket>) {
+    fn open(&mut self, starving: Starving, pause: Duration, failed: Option<Failed>) {
         self.starving = Some(starving);
         let effort = Effort {
             deadline: starving.since + self.opener.settings.hold,

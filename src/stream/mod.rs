@@ -46,7 +46,7 @@ use crate::http::content::ContentClient;
 use crate::http::range::ByteRange;
 use crate::lease::Spare;
 use crate::path::VirtualPath;
-use crate::resolve::{BoxResolve, Known, ResolveRequest, SourceLease, Want};
+use crate::resolve::{BoxResolve, FailedLease, Known, ResolveRequest, SourceLease, Want};
 
 /// Limits of one stream.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -91,7 +91,16 @@ pub trait Origin: Send + Sync + 'static {
     ///
     /// # Errors
     /// A passing one where asking again may help.
-    async fn obtain(&self, failed: Option<Ticket>) -> Result<(Source, Ticket), Failure>;
+    async fn obtain(&self, failed: Option<Failed>) -> Result<(Source, Ticket), Failure>;
+}
+
+/// A lease that did not do.
+#[derive(Clone, Debug)]
+pub struct Failed {
+    /// What stood for it.
+    pub ticket: Ticket,
+    /// Whether the drive said that its time is over.
+    pub refused: bool,
 }
 
 /// Stands for a lease that was obtained, to be named when it failed.
@@ -253,8 +262,11 @@ impl FileOrigin {
 
 #[async_trait]
 impl Origin for FileOrigin {
-    async fn obtain(&self, failed: Option<Ticket>) -> Result<(Source, Ticket), Failure> {
-        let failed = failed.and_then(|ticket| ticket.downcast::<SourceLease>().ok());
+    async fn obtain(&self, failed: Option<Failed>) -> Result<(Source, Ticket), Failure> {
+        let failed = failed.and_then(|failed| {
+            let lease = failed.ticket.downcast::<SourceLease>().ok()?;
+            Some(FailedLease { lease, refused: failed.refused })
+        });
         let request = ResolveRequest {
             path: self.path.clone(),
             // Once something has failed, the path must be looked at again: the file may have changed.

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::broker::{Account, Bid, Slot, all_in_use};
 use super::metrics::{Cause, Counters};
-use super::{Origin, Settings, Ticket};
+use super::{Failed, Origin, Settings, Ticket};
 use crate::budget::{Errand, Priority};
 use crate::driver::{Link, ReadRange, Source};
 use crate::error::{Error, ErrorKind, Result};
@@ -45,8 +45,8 @@ pub(super) struct Effort {
     pub(super) deadline: Instant,
     /// How often in a row nothing has come in time; each time the next attempt is given half as long.
     pub(super) timeouts: u32,
-    /// Whether the lease that was used last is known to be bad.
-    pub(super) failed: Option<Ticket>,
+    /// The lease that was used last, where it is known to be bad.
+    pub(super) failed: Option<Failed>,
     /// For whom; not needed where connections are not counted.
     pub(super) bid: Option<Bid>,
 }
@@ -67,8 +67,8 @@ enum Setback {
     Final(Error),
     /// It may work the next time.
     Passing(Error),
-    /// The link is not good; another may be.
-    Stale(Error),
+    /// The link is not good; another may be. Whether the drive said that its time is over.
+    Stale(Error, bool),
     /// Nothing came in time.
     Silent(Error),
 }
@@ -147,13 +147,13 @@ impl Opener {
                     return Ok((Upstream { body, slot, lease }, total));
                 }
                 Err(Setback::Final(error)) => return Err(Failure::lasting(error)),
-                Err(Setback::Stale(error)) => {
+                Err(Setback::Stale(error, refused)) => {
                     self.counters.resumed(Cause::Link);
                     if let Some(slot) = slot.take() {
                         slot.unopened();
                     }
                     stale += 1;
-                    effort.failed = Some(lease);
+                    effort.failed = Some(Failed { ticket: lease, refused });
                     if stale <= MOST_STALE {
                         tracing::debug!(%error, "the link is no longer good, asking for another");
                         continue;
@@ -205,7 +205,7 @@ impl Opener {
             status => {
                 let error = answered(status);
                 Err(match status {
-                    StatusCode::NOT_FOUND | StatusCode::GONE => Setback::Stale(error),
+                    StatusCode::NOT_FOUND | StatusCode::GONE => Setback::Stale(error, false),
                     // Redirects among them: where they lead is not for the content host to say.
                     _ => Setback::Passing(error),
                 })
@@ -226,7 +226,10 @@ impl Opener {
         let code: String = xml_code(&document).unwrap_or_default().chars().take(64).collect();
         match code.as_str() {
             "RequestDeniedByCallback" => Setback::Busy,
-            _ => Setback::Stale(answered(StatusCode::FORBIDDEN).with("code", code)),
+            code => {
+                let is_over = code == "AccessDenied";
+                Setback::Stale(answered(StatusCode::FORBIDDEN).with("code", code), is_over)
+            }
         }
     }
 }

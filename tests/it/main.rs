@@ -8,6 +8,7 @@ mod delivery;
 mod driver_contract;
 mod hls;
 mod layering;
+mod listing;
 mod names;
 mod page;
 mod players;

@@ -128,10 +128,10 @@ impl Vault {
     /// As [`Vault::token`].
     pub(super) async fn renew(&self, failed: &Arc<Token>) -> Result<Arc<Token>> {
         // Only for the token in use: a straggler with an older one must not cover up that this one has died since.
-        if self.cell.holds(failed, self.inner.clock.now()).await {
+        if self.cell.holds(failed, self.inner.clock.now()) {
             // Before it is discarded: whoever fetches next, for whatever reason, must not find it on disk and take it.
             self.inner.memory().dead = Some(failed.access.clone());
-            self.cell.discard(failed).await;
+            self.cell.discard(failed);
         }
         self.token().await
     }

@@ -13,11 +13,11 @@ mod login;
 mod wire;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use data_encoding::HEXLOWER;
-use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use http::HeaderMap;
 use sha2::{Digest, Sha256};
 
@@ -26,8 +26,8 @@ use self::config::{DriveType, LivpFormat, Options, ROOT_FOLDER_ID};
 use crate::clock::Clock;
 use crate::driver::registry::Registration;
 use crate::driver::{
-    Context, Driver, DriverInfo, Entry, EntryId, EntryKind, Link, Preview, Show, Source, Subtitle, Variant,
-    VariantState, Version,
+    Context, Driver, DriverInfo, Entry, EntryId, EntryKind, Link, Marker, Page, Preview, Show, Source,
+    Subtitle, Variant, VariantState, Version,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::lease::Life;
@@ -44,6 +44,8 @@ pub struct AliyunDrive {
     clock: Clock,
     info: DriverInfo,
     options: Options,
+    /// Entries asked for at once.
+    page_limit: AtomicU32,
 }
 
 // === impl AliyunDrive ===
@@ -61,7 +63,7 @@ impl AliyunDrive {
             account: Arc::from(format!("{NAME}/{key}")),
             connections: Some(options.max_connections),
         };
-        Self { account, clock: context.clock.clone(), info, options }
+        Self { account, clock: context.clock.clone(), info, options, page_limit: AtomicU32::new(PAGE) }
     }
 
     /// The id of the mounted drive. Where the account has no such drive, or did not tick it, the default one.
@@ -111,28 +113,6 @@ impl AliyunDrive {
             LivpFormat::Mov => streams.mov,
         }
     }
-
-    /// One page, and the marker of the next.
-    async fn page(&self, folder: &EntryId, marker: String, limit: u32) -> Result<(Vec<Entry>, String, u32)> {
-        let drive_id = self.drive_id().await?;
-        let request = |limit| wire::ListRequest {
-            drive_id: &drive_id,
-            parent_file_id: folder.as_str(),
-            limit,
-            marker: &marker,
-            order_by: self.options.order_by,
-            order_direction: self.options.order_direction,
-        };
-        let (page, limit) = match self.account.list(&request(limit)).await {
-            // The documented limit is 100, every server-side client sends 200 and is served.
-            Err(error) if limit > DOCUMENTED_PAGE && error.kind() == ErrorKind::Invalid => {
-                (self.account.list(&request(DOCUMENTED_PAGE)).await?, DOCUMENTED_PAGE)
-            }
-            page => (page?, limit),
-        };
-        let entries = page.items.into_iter().map(|file| self.entry(file)).collect::<Result<_>>()?;
-        Ok((entries, page.next_marker, limit))
-    }
 }
 
 #[async_trait]
@@ -163,24 +143,42 @@ impl Driver for AliyunDrive {
         self.entry(self.account.get_by_path(&request).await?)
     }
 
-    fn list(&self, folder: &Entry) -> BoxStream<'_, Result<Entry>> {
-        let folder = folder.id.clone();
-        let first = Some((String::new(), PAGE));
-        stream::try_unfold(first, move |next| {
-            let folder = folder.clone();
-            async move {
-                let Some((marker, limit)) = next else { return Ok(None) };
-                let (entries, following, limit) = self.page(&folder, marker.clone(), limit).await?;
-                if following == marker && !following.is_empty() {
-                    return Err(Error::new(ErrorKind::Upstream, "list a folder")
-                        .saying("the drive's pages go in a circle"));
-                }
-                let next = (!following.is_empty()).then_some((following, limit));
-                Ok(Some((stream::iter(entries.into_iter().map(Ok)), next)))
+    async fn page(&self, folder: &Entry, from: Option<&Marker>) -> Result<Page> {
+        let drive_id = self.drive_id().await?;
+        let marker = from.map_or("", Marker::as_str);
+        let request = |limit| wire::ListRequest {
+            drive_id: &drive_id,
+            parent_file_id: folder.id.as_str(),
+            limit,
+            marker,
+            order_by: self.options.order_by,
+            order_direction: self.options.order_direction,
+        };
+        let limit = self.page_limit.load(Ordering::Relaxed);
+        let page = match self.account.list(&request(limit)).await {
+            // The documented limit is 100, every server-side client sends 200 and is served.
+            Err(error) if limit > DOCUMENTED_PAGE && error.kind() == ErrorKind::Invalid => {
+                let page = self.account.list(&request(DOCUMENTED_PAGE)).await?;
+                self.page_limit.store(DOCUMENTED_PAGE, Ordering::Relaxed);
+                page
             }
-        })
-        .try_flatten()
-        .boxed()
+            page => page?,
+        };
+        let next = (!page.next_marker.is_empty()).then(|| Marker::new(page.next_marker));
+        if next.is_some() && next.as_ref() == from {
+            return Err(
+                Error::new(ErrorKind::Upstream, "list a folder").saying("the drive's pages go in a circle")
+            );
+        }
+        let entries = page.items.into_iter().map(|file| self.entry(file)).collect::<Result<_>>()?;
+        Ok(Page { entries, next })
+    }
+
+    async fn tree(&self) -> Result<Option<Arc<str>>> {
+        let Options { root_folder_id: root, order_by, order_direction, livp, .. } = &self.options;
+        let drive = self.drive_id().await?;
+        // All that an entry, or its place among others, depends on.
+        Ok(Some(Arc::from(format!("{NAME}/{drive}/{root}/{order_by}/{order_direction}/{livp:?}"))))
     }
 
     async fn source(&self, file: &Entry) -> Result<Source> {

@@ -13,13 +13,14 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, File, Metadata};
-use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use futures_util::stream::{self};
 use http_body::Frame;
 use http_body_util::StreamBody;
 
 use crate::driver::registry::Registration;
 use crate::driver::{
-    Context, Driver, DriverInfo, Entry, EntryId, EntryKind, ReadRange, Source, Unopened, Version,
+    Context, Driver, DriverInfo, Entry, EntryId, EntryKind, Marker, Page, ReadRange, Source, Unopened,
+    Version,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::Body;
@@ -104,10 +105,10 @@ impl Driver for LocalFolder {
         .await
     }
 
-    fn list(&self, folder: &Entry) -> BoxStream<'_, Result<Entry>> {
+    async fn page(&self, folder: &Entry, _: Option<&Marker>) -> Result<Page> {
         let dir = Arc::clone(&self.dir);
         let folder = folder.id.clone();
-        let listing = blocking("list a folder", move || {
+        blocking("list a folder", move || {
             let below = if folder.as_str() == "/" { "" } else { folder.as_str() };
             let mut entries = Vec::new();
             for child in
@@ -121,12 +122,9 @@ impl Driver for LocalFolder {
                 entries.push(entry(&path, &name, &metadata));
             }
             entries.sort_by(|one, other| one.name.cmp(&other.name));
-            Ok(entries)
-        });
-        stream::once(listing)
-            .map_ok(|entries| stream::iter(entries.into_iter().map(Ok)))
-            .try_flatten()
-            .boxed()
+            Ok(Page { entries, next: None })
+        })
+        .await
     }
 
     async fn source(&self, file: &Entry) -> Result<Source> {

@@ -25,7 +25,7 @@ use crate::mount::MountId;
 use crate::path::VirtualPath;
 use crate::resolve::Want;
 use crate::secret::SignedUrl;
-use crate::stream::{Audience, Failure, Origin, Ticket};
+use crate::stream::{Audience, Failed, Failure, Origin, Ticket};
 
 /// Which drive playlist: of which file, which variant.
 pub(super) type PlaylistKey = (MountId, EntryId, String);
@@ -148,7 +148,7 @@ impl Site {
         let Some(mount) = found.mount else { return Err(Error::new(ErrorKind::NotAFile, "open a preview")) };
         let key = (mount.id, found.entry.id.clone(), variant.to_owned());
         if let Some(failed) = failed {
-            self.0.playlists.discard(&key, &failed).await;
+            self.0.playlists.discard(&key, &failed);
         }
         let (site, path, variant) = (self.clone(), path.clone(), variant.to_owned());
         let fetch = async move { site.fetch_playlist(&path, &variant, spare).await };
@@ -246,8 +246,8 @@ struct SegmentOrigin {
 
 #[async_trait]
 impl Origin for SegmentOrigin {
-    async fn obtain(&self, failed: Option<Ticket>) -> Result<(Source, Ticket), Failure> {
-        let failed = failed.and_then(|ticket| ticket.downcast::<PlaylistLease>().ok());
+    async fn obtain(&self, failed: Option<Failed>) -> Result<(Source, Ticket), Failure> {
+        let failed = failed.and_then(|failed| failed.ticket.downcast::<PlaylistLease>().ok());
         let lease = self.site.media_playlist(&self.path, &self.variant, Spare::OwnUse, failed).await?;
         let link = Link { url: lease.segment(self.index)?, headers: HeaderMap::new(), life: lease.life };
         Ok((Source::Link(link), lease))

@@ -2,7 +2,11 @@
 
 mod page;
 
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+
+use http_body::Frame;
+use http_body_util::StreamBody;
 
 use self::page::FolderPage;
 use super::content::set;
@@ -10,7 +14,7 @@ use super::target::Target;
 use super::{Site, media_type};
 use crate::error::Result;
 use crate::http::{Body, Request, Response};
-use crate::resolve::Want;
+use crate::resolve::{Listing, Want};
 
 /// A file that the page needs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -73,11 +77,14 @@ impl Site {
             response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
             return Ok(response);
         }
-        let listing = self.find(&target.path, Want::Children).await?.into_children()?;
-        let prefix = self.0.addresses.prefix();
-        let base = if raw.ends_with("/browse/") || !target.path.is_root() { "" } else { "browse/" };
-        let page = FolderPage { path: &target.path, children: &listing.children, prefix, base };
-        Ok(page_answer(page.to_string()))
+        let listing = self.find(&target.path, Want::Children { fresh: false }).await?.into_children()?;
+        let page = FolderPage {
+            path: target.path.clone(),
+            prefix: self.0.addresses.prefix().to_owned(),
+            base: if raw.ends_with("/browse/") || !target.path.is_root() { "" } else { "browse/" },
+            is_stale: listing.is_stale(),
+        };
+        folder_answer(page, &listing).await
     }
 }
 
@@ -89,16 +96,42 @@ fn wants_page(headers: &HeaderMap) -> bool {
         .any(|value| value.to_str().is_ok_and(|accept| accept.contains("text/html")))
 }
 
+/// The whole at once where it is at hand; else what the drive lists as it comes. Where it fails in the middle the body is
+/// cut: half a folder must not pass for the whole.
+async fn folder_answer(page: FolderPage, listing: &Listing) -> Result<Response> {
+    let mut pages = Box::pin(listing.pages());
+    if listing.is_one_page() {
+        let mut html = page.opening();
+        let mut is_empty = true;
+        while let Some(entries) = pages.try_next().await? {
+            is_empty &= entries.is_empty();
+            html += &page.rows(&entries);
+        }
+        html += &page.closing(is_empty);
+        return Ok(page_answer(html));
+    }
+    let opening = stream::iter([Ok(page.opening())]);
+    let closing = page.closing(false);
+    let rows = pages.map_ok(move |entries| page.rows(&entries));
+    let pieces = opening.chain(rows).chain(stream::iter([Ok(closing)]));
+    Ok(answer_of(Body::stream(StreamBody::new(pieces.map_ok(|piece| Frame::data(piece.into()))))))
+}
+
 fn page_answer(html: String) -> Response {
-    let mut response = Response::new(Body::empty());
+    let length = HeaderValue::from(html.len());
+    let mut response = answer_of(Body::full(html));
+    response.headers_mut().insert(header::CONTENT_LENGTH, length);
+    response
+}
+
+fn answer_of(html: Body) -> Response {
+    let mut response = Response::new(html);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type::HTML));
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(html.len()));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    *response.body_mut() = Body::full(html);
     response
 }
 

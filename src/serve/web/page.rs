@@ -14,14 +14,15 @@ use crate::path::{VirtualPath, encode_component};
 use crate::serve::addresses::{Addresses, Route};
 use crate::serve::media_type::{self, Kind};
 
-/// A folder.
-pub(super) struct FolderPage<'a> {
-    pub(super) path: &'a VirtualPath,
-    pub(super) children: &'a [Arc<Entry>],
+/// A folder, written piece by piece, since a large one is told as the drive lists it.
+pub(super) struct FolderPage {
+    pub(super) path: VirtualPath,
     /// In front of our routes.
-    pub(super) prefix: &'a str,
+    pub(super) prefix: String,
     /// In front of a child's name: nothing, where the page's address ends in a slash of its own.
     pub(super) base: &'static str,
+    /// Whether the drive does not answer, and this is what it said before.
+    pub(super) is_stale: bool,
 }
 
 /// A text that stands in HTML, in an element or a quoted attribute.
@@ -29,26 +30,38 @@ struct Escaped<'a>(&'a str);
 
 // === impl FolderPage ===
 
-impl Display for FolderPage<'_> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        head(f, self.prefix, self.path.name().unwrap_or("Films"))?;
-        crumbs(f, self.prefix, self.path, true)?;
-        f.write_str("<table><tbody>\n")?;
-        for entry in self.children.iter().filter(|entry| entry.is_folder()) {
-            self.row(f, entry)?;
-        }
-        for entry in self.children.iter().filter(|entry| !entry.is_folder()) {
-            self.row(f, entry)?;
-        }
-        f.write_str("</tbody></table>\n")?;
-        if self.children.is_empty() {
-            f.write_str("<p class=\"empty\">This folder is empty.</p>\n")?;
-        }
-        foot(f)
+impl FolderPage {
+    /// What comes before the rows.
+    pub(super) fn opening(&self) -> String {
+        written(|f| {
+            head(f, &self.prefix, self.path.name().unwrap_or("Films"))?;
+            crumbs(f, &self.prefix, &self.path, true)?;
+            if self.is_stale {
+                f.write_str(
+                    "<p role=\"status\">The drive does not answer; this is what it listed before.</p>\n",
+                )?;
+            }
+            f.write_str("<table><tbody>\n")
+        })
     }
-}
 
-impl FolderPage<'_> {
+    /// Rows: folders first, among those that the drive lists together.
+    pub(super) fn rows(&self, entries: &[Entry]) -> String {
+        let (folders, files): (Vec<_>, Vec<_>) = entries.iter().partition(|entry| entry.is_folder());
+        written(|f| folders.iter().chain(&files).try_for_each(|entry| self.row(f, entry)))
+    }
+
+    /// What comes after them.
+    pub(super) fn closing(&self, is_empty: bool) -> String {
+        written(|f| {
+            f.write_str("</tbody></table>\n")?;
+            if is_empty {
+                f.write_str("<p class=\"empty\">This folder is empty.</p>\n")?;
+            }
+            foot(f)
+        })
+    }
+
     fn row(&self, f: &mut Formatter<'_>, entry: &Entry) -> fmt::Result {
         let slash = if entry.is_folder() { "/" } else { "" };
         let class = match (entry.is_folder(), media_type::kind_of(&entry.name)) {
@@ -77,22 +90,19 @@ pub(super) fn file(
     mount: &Option<Arc<Mount>>,
     addresses: &Addresses,
 ) -> String {
-    struct Page<F>(F);
-    impl<F: Fn(&mut Formatter<'_>) -> fmt::Result> Display for Page<F> {
-        fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-            (self.0)(f)
-        }
-    }
     let name = path.name().unwrap_or_default();
     let direct = addresses.local(Route::Content, path, "");
     let transcodes = mount.as_ref().is_some_and(|mount| mount.driver.info().preview);
-    Page(|f: &mut Formatter<'_>| {
+    written(|f| {
         head(f, addresses.prefix(), name)?;
         crumbs(f, addresses.prefix(), path, false)?;
         let source = Escaped(&direct);
         match media_type::kind_of(name) {
             Kind::Video => {
-                writeln!(f, "<video id=\"player\" controls playsinline preload=\"metadata\" src=\"{source}\"></video>")?;
+                writeln!(
+                    f,
+                    "<video id=\"player\" controls playsinline preload=\"metadata\" src=\"{source}\"></video>"
+                )?;
                 f.write_str("<p class=\"choices\"><label for=\"quality\">Quality</label> <select id=\"quality\" disabled>")?;
                 write!(f, "<option value=\"{source}\">Original</option>")?;
                 if transcodes {
@@ -105,7 +115,9 @@ pub(super) fn file(
                 writeln!(f, "<audio id=\"player\" controls preload=\"metadata\" src=\"{source}\"></audio>")?;
                 f.write_str("<p><span id=\"message\" role=\"status\"></span></p>\n")?;
             }
-            Kind::Image => writeln!(f, "<p><img class=\"picture\" src=\"{source}\" alt=\"{}\"></p>", Escaped(name))?,
+            Kind::Image => {
+                writeln!(f, "<p><img class=\"picture\" src=\"{source}\" alt=\"{}\"></p>", Escaped(name))?
+            }
             Kind::Other => {}
         }
         let separator = if direct.contains('?') { '&' } else { '?' };
@@ -119,7 +131,17 @@ pub(super) fn file(
         writeln!(f, "<script src=\"{}/assets/page.js\" defer></script>", addresses.prefix())?;
         foot(f)
     })
-    .to_string()
+}
+
+/// What `write` writes.
+fn written(write: impl Fn(&mut Formatter<'_>) -> fmt::Result) -> String {
+    struct Written<F>(F);
+    impl<F: Fn(&mut Formatter<'_>) -> fmt::Result> Display for Written<F> {
+        fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+            (self.0)(f)
+        }
+    }
+    Written(write).to_string()
 }
 
 fn head(f: &mut Formatter<'_>, prefix: &str, title: &str) -> fmt::Result {
@@ -225,7 +247,7 @@ mod tests {
         let mut entry = Entry::folder(EntryId::new("1"), name);
         (entry.kind, entry.len) = (EntryKind::File, 1536);
         let path = VirtualPath::root();
-        let page = FolderPage { path: &path, children: &[Arc::new(entry)], prefix: "", base: "" }.to_string();
+        let page = FolderPage { path, prefix: String::new(), base: "", is_stale: false }.rows(&[entry]);
         assert!(!page.contains("<script>alert"));
         assert!(
             page.contains("&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt; &amp; &#39;more&#39;.mkv</a>")
