@@ -167,7 +167,7 @@ impl Inner {
             .await
             .map_err(state_fault)?
             .map_err(state_fault)?;
-        let exchanged = self.exchange(&refresh).await;
+        let exchanged = self.exchange(Grant::Refresh(&refresh)).await;
         self.calls.refreshed(exchanged.is_ok());
         let tokens = match exchanged {
             Ok(tokens) => tokens,
@@ -283,7 +283,7 @@ impl Inner {
     }
 
     /// The drive counts an exchange like any other call; a token server counts by the hour, and only says so.
-    async fn exchange(&self, refresh_token: &str) -> Result<Tokens, Refusal> {
+    pub(super) async fn exchange(&self, grant: Grant<'_>) -> Result<Tokens, Refusal> {
         let deadline = Instant::now() + self.hold;
         loop {
             let is_drive = matches!(self.source, TokenSource::Drive);
@@ -293,7 +293,7 @@ impl Inner {
                     return Err(Refusal::Throttled(error.retry_delay().unwrap_or_default()));
                 }
             }
-            match self.exchange_once(Grant::Refresh(refresh_token)).await {
+            match self.exchange_once(grant).await {
                 Err(Refusal::Throttled(wait)) if is_drive && Instant::now() + wait <= deadline => {
                     self.limits.push_back(Class::Other, wait);
                 }
@@ -303,7 +303,7 @@ impl Inner {
         }
     }
 
-    pub(super) async fn exchange_once(&self, grant: Grant<'_>) -> Result<Tokens, Refusal> {
+    async fn exchange_once(&self, grant: Grant<'_>) -> Result<Tokens, Refusal> {
         let (client_id, client_secret) = self.credentials();
         let (grant_type, code, refresh_token) = match grant {
             Grant::Code(code) => ("authorization_code", Some(code), None),

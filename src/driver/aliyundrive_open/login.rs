@@ -47,7 +47,7 @@ impl Vault {
                 }
             };
             if let Some(code) = code {
-                let tokens = self.inner.exchange_once(Grant::Code(&code)).await.map_err(into_error)?;
+                let tokens = self.inner.exchange(Grant::Code(&code)).await.map_err(into_error)?;
                 if tokens.refresh_token.is_empty() {
                     return Err(Error::new(ErrorKind::Unavailable, OPERATION)
                         .saying("the drive gave no refresh token for this app"));
