@@ -26,6 +26,7 @@ use crate::mount::{Mount, MountId, MountTable};
 use crate::resolve::{self, BoxResolve, Resolver, Store};
 use crate::secret::Secret;
 use crate::serve::addresses::Addresses;
+use crate::serve::gauges::AccountGauges;
 use crate::serve::{Site, admin, target};
 use crate::sign::Signer;
 use crate::state::Sealer;
@@ -74,6 +75,7 @@ impl App {
         let calls = Calls::new();
         calls.register(metrics.registry());
         let mounts = mounts(config, &clock, &calls, &tasks)?;
+        metrics.registry().register_collector(Box::new(AccountGauges::new(Arc::clone(&mounts))));
         let counted = resolve::Counters::register(metrics.registry());
         let is_kept = mounts.iter().any(|mount| mount.driver.info().believed.is_none());
         let file = config.state_dir.join(ENTRIES);

@@ -51,6 +51,17 @@ pub struct Pace {
     state: Mutex<State>,
 }
 
+/// How fast calls go at present.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct PaceView {
+    /// Between two calls now: longer than usual for a while after the drive asked to slow down.
+    pub interval: Duration,
+    /// Between two calls usually.
+    pub usual: Duration,
+    /// How many wait for their turn.
+    pub waiting: usize,
+}
+
 #[derive(Debug)]
 struct State {
     /// No call before that.
@@ -192,6 +203,16 @@ impl Pace {
         state.next = state.next.max(now + wait);
         state.stretch = (state.stretch * 2.0).min(MOST_STRETCH);
         state.throttled = now;
+    }
+
+    /// How fast calls go at present.
+    pub fn view(&self) -> PaceView {
+        let state = self.state();
+        PaceView {
+            interval: self.interval.mul_f64(state.stretch),
+            usual: self.interval,
+            waiting: state.waiting.len(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -391,6 +412,7 @@ mod tests {
         let (pace, start) = (pace(), Instant::now());
         let errand = errand(Priority::Play, 0);
         pace.push_back(Duration::from_millis(3300));
+        assert_eq!(pace.view(), PaceView { interval: 2 * SECOND, usual: SECOND, waiting: 0 });
         pace.turn(&errand, 8 * SECOND).await.unwrap();
         assert_eq!(start.elapsed().as_millis(), 3300);
         pace.turn(&errand, 8 * SECOND).await.unwrap();
@@ -401,5 +423,6 @@ mod tests {
         let recovered = Instant::now();
         pace.turn(&errand, 8 * SECOND).await.unwrap();
         assert_eq!(recovered.elapsed(), SECOND);
+        assert_eq!(pace.view().interval, SECOND);
     }
 }

@@ -10,7 +10,7 @@ use http_body_util::BodyExt;
 use sluice::app;
 use sluice::clock::Clock;
 use sluice::config::Config;
-use sluice::driver::{Calls, Preview, Source};
+use sluice::driver::{Calls, Note, Preview, Source};
 use sluice::error::{Error, ErrorKind, Result as Outcome};
 use sluice::http::body::read_limited;
 use sluice::http::content::ContentClient;
@@ -84,6 +84,9 @@ impl Doctor {
             Some(()) => self.hop("drive info", mount.driver.prepare()).await?,
             None => self.untried(&["drive info"])?,
         };
+        if drives.is_some() {
+            self.notes(mount).await?;
+        }
         let film = match drives {
             Some(()) => {
                 let resolve = self.resolve.clone();
@@ -123,6 +126,24 @@ impl Doctor {
             }
             Some(Found::Skipped(_)) => print(&line("skipped", "playlist", None, "there is no preview"))?,
             None => drop(self.untried::<()>(&["playlist"])?),
+        }
+        Ok(())
+    }
+
+    /// What is known of the account. No hop: nothing of it counts as amiss.
+    async fn notes(&self, mount: &Mount) -> Result<(), Failure> {
+        let asked = mount.driver.look_up_account().await;
+        let Some(facts) = mount.driver.account() else { return Ok(()) };
+        let unknown = asked.err().map(|error| Note {
+            text: format!("the drive does not say all about the account: {}", error.words()),
+            advice: None,
+        });
+        let budget = facts.budget().map(|text| Note { text, advice: None });
+        for note in facts.notes().into_iter().chain(budget).chain(unknown) {
+            print(&format!("note    {}", note.text))?;
+            if let Some(advice) = note.advice {
+                print(&format!("        {advice}"))?;
+            }
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use qrcode::render::unicode::Dense1x2;
 use sluice::app;
 use sluice::clock::Clock;
 use sluice::config::Config;
-use sluice::driver::Calls;
+use sluice::driver::{Calls, LoginStep};
 use sluice::path::VirtualPath;
 use tokio_util::task::TaskTracker;
 
@@ -28,7 +28,9 @@ pub(super) async fn run(mount: &str, config: &Config) -> Result<(), Failure> {
 }
 
 /// The address as a code and as text: who cannot scan can open it.
-fn show(address: &str) {
+fn show(step: LoginStep<'_>) {
+    // It comes with every look; the app itself says what to do next.
+    let LoginStep::Open(address) = step else { return };
     let mut text = String::new();
     if let Ok(code) = QrCode::new(address) {
         let code = code.render::<Dense1x2>().build();

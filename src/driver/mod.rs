@@ -12,11 +12,13 @@
 //! - A driver limits its own API calls; content connections are counted by `stream::broker` from [`DriverInfo`].
 //! - Opening a driver contacts nobody, so that the program starts while a drive is down.
 
+mod account;
 pub mod aliyundrive_open;
 mod calls;
 pub mod local;
 pub mod registry;
 
+pub use self::account::{AccountFacts, Note, Package, Refused, Space};
 pub use self::calls::Calls;
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
@@ -56,13 +58,29 @@ pub trait Driver: Debug + Send + Sync + 'static {
     }
 
     /// Logs somebody in: hands every address that the person is to open, as a QR code or otherwise, to `show`, waits for the
-    /// consent, and keeps what comes of it. Runs until then; dropping the future gives up and changes nothing.
+    /// consent, and keeps what comes of it, which is used from then on. Runs until then; dropping the future gives up and
+    /// changes nothing.
     ///
     /// # Errors
     /// `Unsupported` where nobody need log in, or not in this way.
     async fn log_in(&self, show: Show) -> Result<()> {
         let _ = show;
         Err(Error::new(ErrorKind::Unsupported, "log in").saying("this drive needs no login"))
+    }
+
+    /// What is known of the account now; none where the drive has no such thing. Asks nobody.
+    fn account(&self) -> Option<AccountFacts> {
+        None
+    }
+
+    /// Asks the drive what it tells of the account, unless that was done some minutes ago at most, so that
+    /// [`Driver::account`] knows it. For those who want to read that; no request needs it. Dropping the future does not
+    /// stop the asking.
+    ///
+    /// # Errors
+    /// What asking failed with, also where that was a moment ago.
+    async fn look_up_account(&self) -> Result<()> {
+        Ok(())
     }
 
     /// Gets ready for the first request: logs in, looks up what every call needs. Called once after the start, and
@@ -116,8 +134,17 @@ pub trait Driver: Debug + Send + Sync + 'static {
     }
 }
 
-/// Takes an address that a person is to open.
-pub type Show = Box<dyn Fn(&str) + Send + Sync>;
+/// Takes the steps of a login as they come.
+pub type Show = Box<dyn Fn(LoginStep<'_>) + Send + Sync>;
+
+/// A step of a login, for the person who logs in.
+#[derive(Clone, Copy, Debug)]
+pub enum LoginStep<'a> {
+    /// They are to open this address, or to scan it as a QR code. It takes the place of the one before.
+    Open(&'a str),
+    /// They have opened it, and are to consent.
+    Opened,
+}
 
 /// What is known of a drive without asking it.
 #[derive(Clone, Debug)]

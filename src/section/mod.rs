@@ -20,7 +20,7 @@ use toml::de::{DeTable, DeValue};
 pub(crate) use self::report::Reading;
 pub use self::report::{Fault, Note, Report};
 use self::units::quoted;
-pub use self::units::{parse_duration, parse_size};
+pub use self::units::{HumanSize, parse_duration, parse_size};
 use crate::secret::Secret;
 
 /// One table of the configuration while it is being read.

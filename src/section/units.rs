@@ -1,6 +1,11 @@
 //! Durations and sizes as people write them.
 
+use std::fmt;
 use std::time::Duration;
+
+/// Bytes as people read them: `1.5 GiB`.
+#[derive(Clone, Copy, Debug)]
+pub struct HumanSize(pub u64);
 
 /// Reads a duration: numbers with units, the largest first, such as `500ms`, `15m` or `1h30m`. At most 100
 /// years, so that adding it to a time cannot overflow.
@@ -61,6 +66,22 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     number.checked_mul(unit).ok_or_else(|| format!("{} is too much", quoted(text)))
 }
 
+impl fmt::Display for HumanSize {
+    #[expect(clippy::cast_precision_loss, reason = "one digit is shown")]
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut size = self.0 as f64;
+        let mut units = ["B", "KiB", "MiB", "GiB", "TiB"].iter();
+        let mut unit = units.next().unwrap_or(&"B");
+        while size >= 1024.0
+            && let Some(larger) = units.next()
+        {
+            size /= 1024.0;
+            unit = larger;
+        }
+        if self.0 < 1024 { write!(f, "{} B", self.0) } else { write!(f, "{size:.1} {unit}") }
+    }
+}
+
 /// A value in a fault: not a whole page of it.
 pub(super) fn quoted(text: &str) -> String {
     let mut short: String = text.chars().take(60).collect();
@@ -112,6 +133,12 @@ mod tests {
         for (text, milliseconds) in table {
             assert_eq!(parse_duration(text).ok(), milliseconds.map(Duration::from_millis), "{text}");
         }
+    }
+
+    #[test]
+    fn sizes_read_well() {
+        assert_eq!(HumanSize(1023).to_string(), "1023 B");
+        assert_eq!(HumanSize(100 << 30).to_string(), "100.0 GiB");
     }
 
     #[test]

@@ -1,8 +1,9 @@
-//! What the operator's tools ask: whether we live, and whether every mount can serve.
+//! What the operator's tools ask: whether we live, whether every mount can serve, and what is known of the accounts.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use http::{HeaderValue, Method, StatusCode, header};
@@ -41,6 +42,7 @@ impl Admin {
         match request.uri().path() {
             "/healthz" => Ok(text(StatusCode::OK, "alive\n".to_owned())),
             "/metrics" => {
+                self.look_up().await;
                 let mut response = text(StatusCode::OK, (self.metrics)()?);
                 response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(OPEN_METRICS));
                 Ok(response)
@@ -53,7 +55,17 @@ impl Admin {
         }
     }
 
-    /// One line a mount: 200 when every one can serve, else 503.
+    /// Lets the drives be asked about the accounts, and waits for that a moment: it is told when it is known.
+    async fn look_up(&self) {
+        let all = self.mounts.iter().map(|mount| async {
+            if let Err(error) = mount.driver.look_up_account().await {
+                tracing::debug!(mount = %mount.path, %error, "the drive does not say all about the account");
+            }
+        });
+        let _ = tokio::time::timeout(MOMENT, futures_util::future::join_all(all)).await;
+    }
+
+    /// One line a mount: 200 when every one can serve, else 503. What is known of the account follows, and decides nothing.
     async fn ready(&self) -> Response {
         let checks = self.mounts.iter().map(|mount| async move {
             // What a mount needs may be known although its login has ended since.
@@ -63,9 +75,11 @@ impl Admin {
             };
             (mount, ready.await)
         });
+        let checks = futures_util::future::join_all(checks).await;
+        self.look_up().await;
         let mut lines = String::new();
         let mut status = StatusCode::OK;
-        for (mount, result) in futures_util::future::join_all(checks).await {
+        for (mount, result) in checks {
             let words = match &result {
                 Ok(()) => "ready",
                 Err(error) => {
@@ -74,7 +88,11 @@ impl Admin {
                 }
             };
             // Writing to a string cannot fail.
-            let _ = writeln!(lines, "{}: {words}", mount.path.as_str().escape_debug());
+            let _ = write!(lines, "{}: {words}", mount.path.as_str().escape_debug());
+            for note in mount.driver.account().unwrap_or_default().notes() {
+                let _ = write!(lines, "; {}", note.text);
+            }
+            lines.push('\n');
         }
         text(status, lines)
     }
@@ -103,4 +121,6 @@ fn text(status: StatusCode, text: String) -> Response {
     response
 }
 
+/// Chosen: two calls to a drive take less, and a probe that comes every few seconds does not mind.
+const MOMENT: Duration = Duration::from_millis(500);
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -7,6 +7,7 @@ pub mod addresses;
 pub mod admin;
 pub mod client;
 mod content;
+pub mod gauges;
 pub mod hls;
 pub mod media_type;
 pub mod plan;

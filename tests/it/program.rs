@@ -274,7 +274,9 @@ async fn the_admin_listener_tells_how_it_goes() {
     http.get(format!("{}/p/ali/a.mkv", server.base)).send().await.unwrap().bytes().await.unwrap();
     assert_eq!(get("/healthz").await.unwrap().status(), 200);
     let ready = get("/readyz").await.unwrap();
-    assert_eq!((ready.status().as_u16(), &*ready.text().await.unwrap()), (200, "/ali: ready\n"));
+    assert_eq!(ready.status(), 200);
+    let words = ready.text().await.unwrap();
+    assert!(words.starts_with("/ali: ready") && words.lines().count() == 1, "{words}");
     let metrics = get("/metrics").await.unwrap().text().await.unwrap();
     assert!(metrics.contains("sluice_requests_total{status=\"200\"}"), "{metrics}");
     assert!(metrics.contains("endpoint=\"getDownloadUrl\",result=\"ok\"} 1"), "{metrics}");
@@ -289,6 +291,7 @@ async fn the_admin_listener_tells_how_it_goes() {
     let ready = get("/readyz").await.unwrap();
     assert_eq!(ready.status(), 503);
     let words = ready.text().await.unwrap();
+    assert!(words.starts_with("/ali: the drive no longer accepts the login"), "{words}");
     assert!(words.contains("log in again: sluice login"), "{words}");
     server.signal("TERM");
     assert_eq!(server.child.wait().unwrap().code(), Some(0));
@@ -317,12 +320,20 @@ async fn doctor_tries_every_hop_and_says_which_one_fails() {
     };
     assert_eq!(ends(&text), expected(["ok"; 7]), "{text}");
     assert!(!text.contains(&sim.refresh_token()) && !text.contains("x-oss-signature"), "{text}");
+    for note in
+        ["note    no third-party package\n        without it", "note    calls a second at present: link 0.9"]
+    {
+        assert!(text.contains(note), "{note} in {text}");
+    }
 
     sim.fault(drive_sim::Endpoint::Content, drive_sim::Fault::BadGateway, 9);
+    // What is not known of the account is no hop that fails.
+    sim.fault(drive_sim::Endpoint::VipInfo, drive_sim::Fault::BadGateway, 9);
     let ill = run(folder.path(), &["doctor", "/ali/films/a.mp4"]);
     let text = String::from_utf8(ill.stdout).unwrap();
     assert_eq!(ill.status.code(), Some(1), "{text}");
     assert_eq!(ends(&text), expected(["ok", "ok", "ok", "ok", "failed", "ok", "ok"]), "{text}");
+    assert!(text.contains("note    the drive does not say all about the account"), "{text}");
 
     sim.revoke_access_tokens();
     sim.fault(drive_sim::Endpoint::AccessToken, drive_sim::Fault::BadGateway, 9);

@@ -1,24 +1,26 @@
 //! The drive's API: one method an endpoint, and the loop that every call goes through.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode, header};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 
-use super::auth::Vault;
+use super::auth::{Token, Vault};
 use super::config::Options;
 use super::error::{Refusal, refusal};
+use super::known::Known;
 use super::limits::{Class, Limits};
 use super::wire;
 use crate::clock::Clock;
 use crate::driver::{Calls, Context, Show};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::client::{API_TIMEOUT, from_reqwest, read_response};
-use crate::lease::{Lease, LeaseCell, Life};
+use crate::lease::{Lease, Life};
 
 /// One account of the drive: its tokens, its paces and its drives. Shared by all mounts of the account.
 #[derive(Debug)]
@@ -26,11 +28,12 @@ pub(super) struct Account {
     api_base: String,
     calls: Calls,
     client: reqwest::Client,
-    clock: Clock,
-    drives: LeaseCell<Drives>,
+    pub(super) clock: Clock,
     drives_file: PathBuf,
     hold: Duration,
-    limits: Arc<Limits>,
+    known: Mutex<Arc<Known>>,
+    pub(super) limits: Arc<Limits>,
+    tasks: TaskTracker,
     vault: Vault,
 }
 
@@ -59,9 +62,10 @@ impl Account {
             client: context.client.clone(),
             calls: context.calls.clone(),
             clock: context.clock.clone(),
-            drives: LeaseCell::new(context.tasks.clone()),
             drives_file: file.with_extension("drives.json"),
             hold: context.hold,
+            known: Mutex::new(Arc::new(Known::new(&context.tasks))),
+            tasks: context.tasks.clone(),
             vault: Vault::new(options, file.with_extension("json"), Arc::clone(&limits), context),
             limits,
         }
@@ -75,7 +79,9 @@ impl Account {
     /// Logs in anew. What was known of the account before is forgotten: it may be another.
     pub(super) async fn log_in(&self, show: Show) -> Result<()> {
         self.vault.log_in(show).await?;
-        match std::fs::remove_file(&self.drives_file) {
+        let forgotten = std::fs::remove_file(&self.drives_file);
+        *self.present() = Arc::new(Known::new(&self.tasks));
+        match forgotten {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(Error::new(ErrorKind::Internal, "forget the former login").caused_by(error))
             }
@@ -83,9 +89,29 @@ impl Account {
         }
     }
 
+    /// What is known of the account behind the present login.
+    pub(super) fn known(&self) -> Arc<Known> {
+        Arc::clone(&self.present())
+    }
+
+    /// What is known of the account that a token belongs to: another process may have logged in to another one.
+    fn known_behind(&self, token: &Token) -> Arc<Known> {
+        let mut present = self.present();
+        if !present.is_of(&token.user) {
+            tracing::info!("the login is another account's now");
+            *present = Arc::new(Known::new(&self.tasks));
+        }
+        Arc::clone(&present)
+    }
+
+    fn present(&self) -> MutexGuard<'_, Arc<Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The account's drives, from disk or from `getDriveInfo`.
     pub(super) async fn drives(self: &Arc<Self>) -> Result<Arc<Drives>> {
-        let account = Arc::clone(self);
+        let (account, known) = (Arc::clone(self), self.known());
+        let asking = Arc::clone(&known);
         let fetch = async move {
             let life = Life::unlimited(account.clock.now());
             let file = account.drives_file.clone();
@@ -109,6 +135,10 @@ impl Account {
                 return Err(Error::new(ErrorKind::Upstream, "ask for the drives")
                     .saying("the drive's answer makes no sense"));
             }
+            if !Arc::ptr_eq(&asking, &account.known()) {
+                // Somebody has logged in meanwhile: these may be another's.
+                return Ok(Drives { info, life });
+            }
             let file = account.drives_file.clone();
             let text = serde_json::to_vec(&info).unwrap_or_default();
             // Only a saving of one call; losing it loses nothing.
@@ -119,7 +149,7 @@ impl Account {
             }
             Ok(Drives { info, life })
         };
-        self.drives.get_or_fetch(self.clock.now(), fetch).await
+        known.drives.get_or_fetch(self.clock.now(), fetch).await
     }
 
     pub(super) async fn list(&self, request: &wire::ListRequest<'_>) -> Result<wire::Page> {
@@ -147,7 +177,7 @@ impl Account {
 
     /// One call: waits for its turn, and asks again after a token's end, a throttle or a passing fault, as long as
     /// that fits into `hold`.
-    async fn call<T: DeserializeOwned>(
+    pub(super) async fn call<T: DeserializeOwned>(
         &self,
         class: Class,
         operation: &'static str,
@@ -169,6 +199,7 @@ impl Account {
                 .send()
                 .await;
             let answer = self.read(sent, operation).await;
+            let known = self.known_behind(&token);
             let result = match &answer {
                 Ok(_) => "ok",
                 Err(Refusal::Final(_)) => "refused",
@@ -179,7 +210,10 @@ impl Account {
             let endpoint = path.rsplit('/').next().unwrap_or(path);
             self.calls.called(super::NAME, endpoint, result);
             let refused = match answer {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => {
+                    known.served(endpoint);
+                    return Ok(answer);
+                }
                 Err(refused) => refused,
             };
             match refused {
@@ -201,7 +235,10 @@ impl Account {
                     }
                     tracing::debug!(%error, "asking the drive again");
                 }
-                Refusal::Token(error) | Refusal::Final(error) => return Err(error),
+                Refusal::Token(error) | Refusal::Final(error) => {
+                    known.refused(endpoint, operation, &error);
+                    return Err(error);
+                }
             }
         }
     }

@@ -27,13 +27,15 @@ use crate::state::Sealer;
 #[derive(Debug)]
 pub(super) struct Token {
     pub(super) access: Secret,
+    /// Whose it is, where it says so.
+    pub(super) user: Option<String>,
     life: Life,
 }
 
 /// The tokens of one account, and the file they live in.
 #[derive(Debug)]
 pub(super) struct Vault {
-    cell: LeaseCell<Token>,
+    pub(super) cell: LeaseCell<Token>,
     pub(super) inner: Arc<Inner>,
 }
 
@@ -234,7 +236,7 @@ impl Inner {
     }
 
     fn token(&self, access: String) -> Token {
-        Token { access: Secret::new(access), life: Life::unlimited(self.clock.now()) }
+        Token { user: subject(&access), access: Secret::new(access), life: Life::unlimited(self.clock.now()) }
     }
 
     /// Whether an exchange makes sense now: not with a token that was refused, nor too soon after a failure, since token

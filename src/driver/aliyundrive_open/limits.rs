@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::config::Rates;
-use crate::budget::{Errand, Pace};
+use crate::budget::{Errand, Pace, PaceView};
 use crate::driver::Calls;
 use crate::error::Result;
 
@@ -54,6 +54,11 @@ impl Limits {
     /// The drive said to wait: no call of `class` before that.
     pub(super) fn push_back(&self, class: Class, wait: Duration) {
         self.pace(class).push_back(wait);
+    }
+
+    /// How fast each class goes at present.
+    pub(super) fn view(&self) -> Vec<(&'static str, PaceView)> {
+        vec![("link", self.link.view()), ("list", self.list.view()), ("other", self.other.view())]
     }
 
     fn pace(&self, class: Class) -> &Pace {

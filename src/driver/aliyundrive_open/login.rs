@@ -10,7 +10,7 @@ use super::auth::{Grant, Vault};
 use super::config::TokenSource;
 use super::error::{Refusal, refusal};
 use super::wire::{CodeRequest, Failure, Session, SessionStatus};
-use crate::driver::Show;
+use crate::driver::{LoginStep, Show};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::client::{API_TIMEOUT, from_reqwest, read_response};
 
@@ -22,10 +22,12 @@ enum Step {
     Agreed(String),
     /// It is too late for this one.
     Expired,
+    /// Somebody has opened the address and not consented yet.
+    Opened,
 }
 
 impl Vault {
-    /// Waits for somebody's consent, and keeps the tokens. A session that expires is followed by another.
+    /// Waits for somebody's consent, and keeps the tokens in place of those in use. A session that expires is followed by another.
     ///
     /// # Errors
     /// `Unsupported` where the token server has no such way, `Unavailable` where the drive does not know the app; what a
@@ -33,7 +35,7 @@ impl Vault {
     pub(super) async fn log_in(&self, show: Show) -> Result<()> {
         loop {
             let session = self.open_session().await?;
-            show(&format!("{CONSENT_PAGE}{}", session.sid));
+            show(LoginStep::Open(&format!("{CONSENT_PAGE}{}", session.sid)));
             let mut pace = tokio::time::interval(POLL);
             let mut faults = 0;
             let code = loop {
@@ -42,6 +44,10 @@ impl Vault {
                     Ok(Step::Agreed(code)) => break Some(code),
                     Ok(Step::Expired) => break None,
                     Ok(Step::Waiting) => faults = 0,
+                    Ok(Step::Opened) => {
+                        faults = 0;
+                        show(LoginStep::Opened);
+                    }
                     Err(error) if faults == MOST_FAULTS => return Err(error),
                     Err(_) => faults += 1,
                 }
@@ -52,7 +58,12 @@ impl Vault {
                     return Err(Error::new(ErrorKind::Unavailable, OPERATION)
                         .saying("the drive gave no refresh token for this app"));
                 }
-                return self.inner.keep(tokens).await;
+                let kept = self.inner.keep(tokens).await;
+                // Whoever asks from now on finds the new ones.
+                if let Ok(former) = self.token().await {
+                    self.cell.discard(&former);
+                }
+                return kept;
             }
         }
     }
@@ -84,7 +95,8 @@ impl Vault {
         let address = format!("{}/oauth/qrcode/{sid}/status", self.inner.api_base);
         let status: SessionStatus = answer(self.inner.client.get(address)).await?;
         Ok(match status.status.as_str() {
-            "WaitLogin" | "ScanSuccess" => Step::Waiting,
+            "WaitLogin" => Step::Waiting,
+            "ScanSuccess" => Step::Opened,
             "LoginSuccess" if !status.auth_code.is_empty() => Step::Agreed(status.auth_code),
             // Whatever else the drive says, this session leads nowhere.
             _ => Step::Expired,

@@ -1,12 +1,13 @@
 //! Aliyun Drive through its official open API, the reading side.
 //!
-//! One file a concern: `config` (options), `api` (calls), `wire` (bodies), `auth` (tokens), `limits` (paces),
-//! `links` (signed addresses), `login` (consent by QR code), `error` (codes).
+//! One file a concern: `config` (options), `api` (calls), `wire` (bodies), `auth` (tokens), `known` (of the account),
+//! `limits` (paces), `links` (signed addresses), `login` (consent by QR code), `error` (codes).
 
 mod api;
 mod auth;
 mod config;
 mod error;
+mod known;
 mod limits;
 mod links;
 mod login;
@@ -26,8 +27,8 @@ use self::config::{DriveType, LivpFormat, Options, ROOT_FOLDER_ID};
 use crate::clock::Clock;
 use crate::driver::registry::Registration;
 use crate::driver::{
-    Context, Driver, DriverInfo, Entry, EntryId, EntryKind, Link, Marker, Page, Preview, Show, Source,
-    Subtitle, Variant, VariantState, Version,
+    AccountFacts, Context, Driver, DriverInfo, Entry, EntryId, EntryKind, Link, Marker, Page, Preview, Show,
+    Source, Subtitle, Variant, VariantState, Version,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::lease::Life;
@@ -127,6 +128,14 @@ impl Driver for AliyunDrive {
 
     async fn log_in(&self, show: Show) -> Result<()> {
         self.account.log_in(show).await
+    }
+
+    fn account(&self) -> Option<AccountFacts> {
+        Some(self.account.facts())
+    }
+
+    async fn look_up_account(&self) -> Result<()> {
+        self.account.look_up().await
     }
 
     async fn prepare(&self) -> Result<()> {

@@ -1,9 +1,11 @@
 //! Bodies of the drive's API, as the fact sheet has them: absent values come as `null` as often as they are left
 //! out, and some numbers as strings.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::driver::Package;
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Failure {
@@ -70,6 +72,43 @@ impl DriveInfo {
         self.default_drive_id.is_empty()
             && self.resource_drive_id.is_empty()
             && self.backup_drive_id.is_empty()
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct VipInfo {
+    #[serde(default)]
+    third_party_vip: Option<bool>,
+    /// Seconds since the Unix epoch.
+    #[serde(default, deserialize_with = "number")]
+    third_party_vip_expire: f64,
+}
+
+#[derive(Deserialize)]
+pub(super) struct SpaceInfo {
+    #[serde(default, deserialize_with = "or_default")]
+    pub(super) personal_space_info: Sizes,
+}
+
+/// Bytes.
+#[derive(Default, Deserialize)]
+pub(super) struct Sizes {
+    #[serde(default, deserialize_with = "or_default")]
+    pub(super) used_size: u64,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(super) total_size: u64,
+}
+
+impl VipInfo {
+    /// Whether the package is owned, where the answer says so at all.
+    pub(super) fn package(&self) -> Option<Package> {
+        let until = Duration::try_from_secs_f64(self.third_party_vip_expire).ok();
+        let until = until.filter(|until| (Duration::from_secs(1)..YEAR_10000).contains(until));
+        Some(match self.third_party_vip? {
+            true => Package::Owned { until: until.map(|until| UNIX_EPOCH + until) },
+            false => Package::Missing,
+        })
     }
 }
 
@@ -234,6 +273,9 @@ fn none<T>() -> Option<T> {
     None
 }
 
+/// Since the Unix epoch; what lies beyond cannot be written as a date.
+const YEAR_10000: Duration = Duration::from_secs(253_402_300_800);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -258,6 +300,20 @@ mod tests {
             let link: DownloadUrl = serde_json::from_str(body).unwrap();
             assert_eq!(link.streams_url.jpeg.as_deref(), Some("j"), "{body}");
             assert_eq!(link.streams_url.mov.as_deref(), Some("m"), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_package_is_owned_missing_or_not_told() {
+        let package = |body: &str| serde_json::from_str::<VipInfo>(body).unwrap().package();
+        assert_eq!(package(r#"{"identity":"svip"}"#), None);
+        assert_eq!(package(r#"{"thirdPartyVip":false,"thirdPartyVipExpire":0}"#), Some(Package::Missing));
+        let until = Some(UNIX_EPOCH + Duration::from_secs(1_793_491_200));
+        let owned = Some(Package::Owned { until });
+        assert_eq!(package(r#"{"thirdPartyVip":true,"thirdPartyVipExpire":1793491200}"#), owned);
+        for odd in ["null", "0", "-1", "1e18"] {
+            let body = format!(r#"{{"thirdPartyVip":true,"thirdPartyVipExpire":{odd}}}"#);
+            assert_eq!(package(&body), Some(Package::Owned { until: None }), "{odd}");
         }
     }
 

@@ -11,6 +11,7 @@ use crate::driver::Entry;
 use crate::http::conditional::http_date;
 use crate::mount::Mount;
 use crate::path::{VirtualPath, encode_component};
+use crate::section::HumanSize;
 use crate::serve::addresses::{Addresses, Route};
 use crate::serve::media_type::{self, Kind};
 
@@ -217,25 +218,6 @@ impl Display for Minute {
     }
 }
 
-/// `1.5 GiB`
-struct HumanSize(u64);
-
-impl Display for HumanSize {
-    #[expect(clippy::cast_precision_loss, reason = "one digit is shown")]
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let mut size = self.0 as f64;
-        let mut units = ["B", "KiB", "MiB", "GiB", "TiB"].iter();
-        let mut unit = units.next().unwrap_or(&"B");
-        while size >= 1024.0
-            && let Some(larger) = units.next()
-        {
-            size /= 1024.0;
-            unit = larger;
-        }
-        if self.0 < 1024 { write!(f, "{} B", self.0) } else { write!(f, "{size:.1} {unit}") }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -259,9 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_and_times_read_well() {
-        assert_eq!(HumanSize(1023).to_string(), "1023 B");
-        assert_eq!(HumanSize(100 << 30).to_string(), "100.0 GiB");
+    fn times_read_well() {
         let time = humantime::parse_rfc3339("2026-11-21T10:11:12Z").unwrap();
         assert_eq!(Minute(Some(time)).to_string(), "2026-11-21 10:11");
         let old = std::time::UNIX_EPOCH - std::time::Duration::from_secs(1);

@@ -58,7 +58,7 @@ pub struct Settings {
     pub running_has_url: bool,
     /// Files appear in search only so long after they were made (§3.3).
     pub search_lag: Duration,
-    /// A refresh answers tokens of another user (§1.4 "sub not match").
+    /// A refresh or a login gives tokens of another user (§1.4 "sub not match").
     pub foreign_sub: bool,
     /// The code that a bad or old access token is answered with (§1.4).
     pub token_error: TokenError,

@@ -30,6 +30,7 @@ pub(super) fn access_token(drive: &Drive, fields: &Value) -> Response<SimBody> {
 pub(super) fn exchange(drive: &Drive, inner: &mut Inner, app: &App, fields: &Value) -> Result<Pair, Refusal> {
     let now_ms = drive.clock.now_ms();
     let now_s = now_ms / 1000;
+    let sub = if inner.settings.foreign_sub { random_hex(16) } else { drive.user_id.clone() };
     match text(fields, "grant_type") {
         "authorization_code" => {
             let invalid = || Refusal::new(400, "InvalidCode", "the code is not valid");
@@ -43,7 +44,7 @@ pub(super) fn exchange(drive: &Drive, inner: &mut Inner, app: &App, fields: &Val
             if !pkce && secret != app.secret {
                 return Err(wrong_secret());
             }
-            Ok(inner.tokens.issue(&app.id, &drive.user_id, DRIVES, pkce, now_s))
+            Ok(inner.tokens.issue(&app.id, &sub, DRIVES, pkce, now_s))
         }
         "refresh_token" => {
             if text(fields, "client_secret") != app.secret {
@@ -59,7 +60,6 @@ pub(super) fn exchange(drive: &Drive, inner: &mut Inner, app: &App, fields: &Val
                 BadRefresh::Invalid => Refusal::new(401, "RefreshTokenInvalid", "RefreshToken is invalid"),
             })?;
             inner.counts.refreshes += 1;
-            let sub = if inner.settings.foreign_sub { random_hex(16) } else { drive.user_id.clone() };
             Ok(inner.tokens.issue(&app.id, &sub, DRIVES, false, now_s))
         }
         _ => Err(Refusal::new(400, "InvalidGrantType", "grant_type is not valid")),
