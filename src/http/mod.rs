@@ -14,5 +14,8 @@ pub type Request = http::Request<()>;
 /// The other end of the connection that a request came on; among the request's extensions.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub std::net::IpAddr);
+/// Says that whoever asks may do everything; among the request's extensions where the gate knows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Administrator;
 /// An answer of ours.
 pub type Response = http::Response<Body>;

@@ -1,7 +1,7 @@
 //! The gate: nothing passes that is not allowed to, and nothing is looked at before that is known.
 //!
-//! Its simple form: a guest where guests are allowed, the API token, or the signature of a media address. Users come
-//! to stand here too.
+//! Its simple form: a guest where guests are allowed, the API token, which makes an administrator, or the signature of a
+//! media address. Users come to stand here too.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -15,7 +15,7 @@ use tower::{Layer, Service};
 
 use crate::clock::Clock;
 use crate::error::Error;
-use crate::http::{Request, Response};
+use crate::http::{Administrator, Request, Response};
 use crate::path::VirtualPath;
 use crate::secret::Secret;
 use crate::sign::Signer;
@@ -36,6 +36,8 @@ pub struct Settings {
 /// What a request must show.
 #[derive(Clone, Debug)]
 pub enum Requirement {
+    /// That who is asking may do everything; guests and signatures do not.
+    Administrator,
     /// Who is asking.
     Login,
     /// Nothing; it gives away nothing.
@@ -82,14 +84,18 @@ impl Gate {
         Self { classify, clock, guest: settings.guest, sign_all: settings.sign_all, signer, token }
     }
 
-    fn allows(&self, request: &Request) -> bool {
-        match (self.classify)(request) {
+    fn allows(&self, requirement: &Requirement, is_administrator: bool) -> bool {
+        match requirement {
             Requirement::Nothing => true,
-            _ if self.guest || self.knows(request.headers()) => true,
+            _ if is_administrator => true,
+            Requirement::Administrator => false,
+            _ if self.guest => true,
             Requirement::Login => false,
             Requirement::Signature { path, sign } => {
                 !self.sign_all
-                    || sign.is_some_and(|sign| self.signer.verify(&path, &sign, self.clock.wall().as_secs()))
+                    || sign
+                        .as_ref()
+                        .is_some_and(|sign| self.signer.verify(path, sign, self.clock.wall().as_secs()))
             }
         }
     }
@@ -145,19 +151,27 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
-        if !self.gate.allows(&request) {
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        let requirement = (self.gate.classify)(&request);
+        let is_administrator = self.gate.knows(request.headers());
+        if !self.gate.allows(&requirement, is_administrator) {
             let line = "authentication or a valid signature is needed";
             let mut response = super::plain(StatusCode::UNAUTHORIZED, line);
             let challenge = HeaderValue::from_static("Basic realm=\"sluice\", charset=\"UTF-8\"");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
             return Either::Right(ready(Ok(response)));
         }
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            let mut response =
-                super::plain(StatusCode::METHOD_NOT_ALLOWED, "this address takes GET and HEAD");
-            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, OPTIONS"));
+        let (line, allowed) = match requirement {
+            Requirement::Administrator => ("this address takes GET, HEAD and POST", "GET, HEAD, POST"),
+            _ => ("this address takes GET and HEAD", "GET, HEAD, OPTIONS"),
+        };
+        if !allowed.split(", ").any(|method| method == request.method() && method != Method::OPTIONS) {
+            let mut response = super::plain(StatusCode::METHOD_NOT_ALLOWED, line);
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
             return Either::Right(ready(Ok(response)));
+        }
+        if is_administrator {
+            request.extensions_mut().insert(Administrator);
         }
         Either::Left(self.inner.call(request))
     }
@@ -174,6 +188,7 @@ mod tests {
         let token = Secret::new("test-token");
         let settings = Settings { guest, sign_all, link_expires: Duration::ZERO, api_token: None };
         let classify = |request: &Request| match request.uri().path() {
+            "/account/a" => Requirement::Administrator,
             "/assets/x" => Requirement::Nothing,
             "/d/a" => Requirement::Signature {
                 path: VirtualPath::parse("/a").unwrap(),
@@ -206,6 +221,10 @@ mod tests {
         assert_eq!(status(false, false, get("/browse/")).await, 401);
         assert_eq!(status(true, true, get("/d/a")).await, 200);
         assert_eq!(status(false, true, get("/assets/x")).await, 200);
+        // Neither guests nor signatures open an account.
+        assert_eq!(status(true, false, get("/account/a")).await, 401);
+        assert_eq!(status(true, false, get(&format!("/account/a?{sign}"))).await, 401);
+        assert_eq!(status(true, false, http::Request::post("/account/a")).await, 401);
     }
 
     #[tokio::test]
@@ -220,7 +239,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_reading_methods_pass() {
+    async fn only_an_account_takes_more_than_reading() {
+        let account = |method| {
+            http::Request::builder().method(method).uri("/account/a").header("authorization", "test-token")
+        };
+        for (method, answer) in [("GET", 200), ("HEAD", 200), ("POST", 200), ("PUT", 405), ("OPTIONS", 405)] {
+            assert_eq!(status(false, true, account(method)).await, answer, "{method}");
+        }
         assert_eq!(status(true, true, http::Request::post("/d/a")).await, 405);
         assert_eq!(status(false, true, http::Request::post("/d/a")).await, 401);
     }

@@ -56,6 +56,14 @@ impl Addresses {
         &self.prefix
     }
 
+    /// Whether an `Origin` that a browser names is ours: that of the public address, or of the `host` it asked.
+    pub fn is_own_origin(&self, origin: &str, host: &str) -> bool {
+        let public = url::Url::parse(&self.origin).map(|url| url.origin().ascii_serialization());
+        let asked = origin.split_once("://").map(|(_, asked)| asked);
+        asked.is_some_and(|asked| asked.eq_ignore_ascii_case(host))
+            || public.is_ok_and(|public| public.eq_ignore_ascii_case(origin))
+    }
+
     /// Whether players reach us by `https`.
     pub fn is_https(&self) -> bool {
         self.origin.starts_with("https://")
@@ -112,6 +120,27 @@ impl Route {
 mod tests {
     use super::*;
     use crate::secret::Secret;
+
+    #[test]
+    fn an_origin_is_ours_by_the_public_address_or_by_the_host_asked() {
+        let make = |public: Option<&str>| {
+            let settings = Settings { public_url: public.map(str::to_owned) };
+            let access = authenticate::Settings {
+                guest: false,
+                sign_all: true,
+                link_expires: Duration::ZERO,
+                api_token: None,
+            };
+            Addresses::new(&settings, &access, Signer::new(&Secret::new("test-token")), Clock::new())
+        };
+        let (public, local) = (make(Some("https://films.example.org/sluice")), make(None));
+        assert!(public.is_own_origin("https://films.example.org", "127.0.0.1:8470"));
+        assert!(local.is_own_origin("http://127.0.0.1:8470", "127.0.0.1:8470"));
+        for origin in ["https://evil.example.org", "null", "", "https://films.example.org.evil.org"] {
+            assert!(!public.is_own_origin(origin, "127.0.0.1:8470"), "{origin}");
+            assert!(!local.is_own_origin(origin, "127.0.0.1:8470"), "{origin}");
+        }
+    }
 
     #[test]
     fn addresses_carry_the_prefix_and_a_signature_where_one_is_needed() {

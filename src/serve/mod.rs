@@ -28,6 +28,7 @@ use tower::{Service, ServiceExt};
 use self::addresses::Addresses;
 use self::hls::{PlaylistKey, PlaylistLease};
 use self::target::{Endpoint, Part, Target};
+use self::web::Logins;
 use crate::budget::Errand;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
@@ -55,6 +56,7 @@ struct Inner {
     clock: Clock,
     engine: Engine,
     hold: Duration,
+    logins: Logins,
     /// Films whose page or playlist was opened a moment ago.
     opened: Cache<VirtualPath, ()>,
     playlists: LeaseCache<PlaylistKey, PlaylistLease>,
@@ -79,6 +81,7 @@ impl Site {
             clock,
             engine,
             hold,
+            logins: Logins::new(tasks.clone()),
             opened: Cache::builder().max_capacity(MOST_OPENED).time_to_live(OPENED).build(),
             playlists: LeaseCache::new(playlists_kib, tasks.clone()),
             resolve,
@@ -93,6 +96,7 @@ impl Site {
         };
         let errand = self.errand(&request, &target);
         match &target.endpoint {
+            Endpoint::Account => Box::pin(errand.doing(async move { self.account(&request, &target).await })),
             Endpoint::Asset(asset) => Box::pin(ready(Ok(asset.answer()))),
             Endpoint::Browse => Box::pin(errand.doing(async move { self.browse(&request, &target).await })),
             Endpoint::Content | Endpoint::Proxied => {

@@ -29,6 +29,8 @@ pub struct Target {
 /// A route.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Endpoint {
+    /// What is known of a mount's account, and a way to log in.
+    Account,
     /// A file of the page.
     Asset(Asset),
     /// A folder or a film, for a person.
@@ -115,6 +117,7 @@ impl Target {
 pub fn requirement(request: &Request, prefix: &str) -> Requirement {
     let Ok((endpoint, path)) = route(request.uri().path(), prefix) else { return Requirement::Login };
     match (endpoint, path) {
+        (Endpoint::Account, _) => Requirement::Administrator,
         (Endpoint::Asset(_), _) => Requirement::Nothing,
         (Endpoint::Content | Endpoint::Hls(_) | Endpoint::Proxied, Ok(path)) => {
             // Whatever else the query holds: what is malformed in it is for those to hear who may ask.
@@ -143,6 +146,7 @@ fn route(raw: &str, prefix: &str) -> Result<(Endpoint, Result<VirtualPath>)> {
         || Error::new(ErrorKind::NotFound, "find a route").saying("there is nothing at this address");
     let (route, rest) = raw[raw.len().min(1)..].split_once('/').ok_or_else(unknown)?;
     match route {
+        "account" => Ok((Endpoint::Account, VirtualPath::parse_encoded(rest))),
         "assets" => Ok((Endpoint::Asset(Asset::named(rest).ok_or_else(unknown)?), root())),
         "browse" => Ok((Endpoint::Browse, VirtualPath::parse_encoded(rest))),
         "d" => Ok((Endpoint::Content, VirtualPath::parse_encoded(rest))),
@@ -245,6 +249,8 @@ mod tests {
             ("/d/a/b.mkv", Endpoint::Content, "/a/b.mkv"),
             ("/sluice/d/a/b.mkv", Endpoint::Content, "/a/b.mkv"),
             ("/sluice", Endpoint::Browse, "/"),
+            ("/account/", Endpoint::Account, "/"),
+            ("/sluice/account/a", Endpoint::Account, "/a"),
             ("/p/b.mkv?download", Endpoint::Proxied, "/b.mkv"),
             ("/hls/a/b.mkv/master.m3u8", hls(Part::Master), "/a/b.mkv"),
             ("/hls/b.mkv/ld/index.m3u8", hls(Part::Media { variant: ld.clone() }), "/b.mkv"),
@@ -282,7 +288,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_address_panics(path in "/(d|p|hls|browse|assets)?[a-z0-9%./_-]{0,40}", query in "[a-z=&%]{0,20}") {
+        fn no_address_panics(path in "/(d|p|hls|browse|account|assets)?[a-z0-9%./_-]{0,40}", query in "[a-z=&%]{0,20}") {
             if let Ok(request) = http::Request::get(format!("{path}?{query}")).body(()) {
                 let _ = Target::parse(&request, "");
                 let _ = requirement(&request, "/x");

@@ -97,7 +97,7 @@ impl Browser {
         }
     }
 
-    async fn screenshot(&self, name: &str) {
+    pub(crate) async fn screenshot(&self, name: &str) {
         let Some(folder) = std::env::var_os("SLUICE_TEST_SCREENSHOTS") else { return };
         let answer: Value =
             self.http.get(format!("{}/screenshot", self.session)).send().await.unwrap().json().await.unwrap();

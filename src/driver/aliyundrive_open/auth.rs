@@ -159,8 +159,9 @@ impl Inner {
         // The one before may be good still, where a token server answered with one that is not.
         let untried = known.clone().find(|token| !self.is_refused(token));
         let Some(refresh) = untried.or_else(|| known.clone().next()).map(str::to_owned) else {
-            return Err(Error::new(ErrorKind::Unavailable, "log in to the drive")
-                .saying("nobody has logged in to this drive yet: run `sluice login` for its mount"));
+            return Err(Error::new(ErrorKind::Unavailable, "log in to the drive").saying(
+                "nobody has logged in to this drive yet: sluice login MOUNT, or the page at /account/MOUNT",
+            ));
         };
         self.may_exchange(&refresh)?;
         // The exchange spends the token, so what follows it must be able to succeed.

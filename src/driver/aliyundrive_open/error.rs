@@ -104,7 +104,7 @@ fn throttle_delay(retry_after: Option<&str>) -> Duration {
 
 /// What to say where no token works any more.
 pub(super) const LOG_IN: &str =
-    "the drive no longer accepts the login; log in again: sluice login MOUNT, with the path of the mount";
+    "the drive no longer accepts the login; log in again: sluice login MOUNT, or the page at /account/MOUNT";
 /// Chosen: transcoding starts within seconds; clients that obey come back a few times.
 const PREPARING: Duration = Duration::from_secs(5);
 

@@ -1,5 +1,7 @@
 //! The page: folders to browse without JavaScript, and a player. Small, hand-made, in the binary.
 
+mod account;
+mod logins;
 mod page;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
@@ -8,12 +10,13 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body::Frame;
 use http_body_util::StreamBody;
 
+pub(super) use self::logins::Logins;
 use self::page::FolderPage;
 use super::content::set;
 use super::target::Target;
 use super::{Site, media_type};
 use crate::error::Result;
-use crate::http::{Body, Request, Response};
+use crate::http::{Administrator, Body, Request, Response};
 use crate::resolve::{Listing, Want};
 
 /// A file that the page needs.
@@ -62,7 +65,10 @@ impl Site {
         let found = self.find(&target.path, Want::Entry).await?;
         if !found.entry.is_folder() {
             return if wants_page(request.headers()) {
-                Ok(page_answer(page::file(&target.path, &found.entry, &found.mount, &self.0.addresses)))
+                Ok(page_answer(
+                    page::file(&target.path, &found.entry, &found.mount, &self.0.addresses),
+                    POLICY,
+                ))
             } else {
                 self.content(request, target).await
             };
@@ -78,11 +84,13 @@ impl Site {
             return Ok(response);
         }
         let listing = self.find(&target.path, Want::Children { fresh: false }).await?.into_children()?;
+        let is_mount = found.mount.is_some_and(|mount| mount.path == target.path);
         let page = FolderPage {
             path: target.path.clone(),
             prefix: self.0.addresses.prefix().to_owned(),
             base: if raw.ends_with("/browse/") || !target.path.is_root() { "" } else { "browse/" },
             is_stale: listing.is_stale(),
+            account: is_mount && request.extensions().get::<Administrator>().is_some(),
         };
         folder_answer(page, &listing).await
     }
@@ -108,28 +116,29 @@ async fn folder_answer(page: FolderPage, listing: &Listing) -> Result<Response> 
             html += &page.rows(&entries);
         }
         html += &page.closing(is_empty);
-        return Ok(page_answer(html));
+        return Ok(page_answer(html, POLICY));
     }
     let opening = stream::iter([Ok(page.opening())]);
     let closing = page.closing(false);
     let rows = pages.map_ok(move |entries| page.rows(&entries));
     let pieces = opening.chain(rows).chain(stream::iter([Ok(closing)]));
-    Ok(answer_of(Body::stream(StreamBody::new(pieces.map_ok(|piece| Frame::data(piece.into()))))))
+    let body = Body::stream(StreamBody::new(pieces.map_ok(|piece| Frame::data(piece.into()))));
+    Ok(answer_of(body, POLICY))
 }
 
-fn page_answer(html: String) -> Response {
+fn page_answer(html: String, policy: &'static str) -> Response {
     let length = HeaderValue::from(html.len());
-    let mut response = answer_of(Body::full(html));
+    let mut response = answer_of(Body::full(html), policy);
     response.headers_mut().insert(header::CONTENT_LENGTH, length);
     response
 }
 
-fn answer_of(html: Body) -> Response {
+fn answer_of(html: Body, policy: &'static str) -> Response {
     let mut response = Response::new(html);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type::HTML));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response

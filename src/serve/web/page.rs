@@ -24,10 +24,12 @@ pub(super) struct FolderPage {
     pub(super) base: &'static str,
     /// Whether the drive does not answer, and this is what it said before.
     pub(super) is_stale: bool,
+    /// Whether the folder is a mount, and whoever asks may see its account.
+    pub(super) account: bool,
 }
 
 /// A text that stands in HTML, in an element or a quoted attribute.
-struct Escaped<'a>(&'a str);
+pub(super) struct Escaped<'a>(pub(super) &'a str);
 
 // === impl FolderPage ===
 
@@ -35,7 +37,7 @@ impl FolderPage {
     /// What comes before the rows.
     pub(super) fn opening(&self) -> String {
         written(|f| {
-            head(f, &self.prefix, self.path.name().unwrap_or("Films"))?;
+            head(f, &self.prefix, self.path.name().unwrap_or("Films"), "")?;
             crumbs(f, &self.prefix, &self.path, true)?;
             if self.is_stale {
                 f.write_str(
@@ -58,6 +60,10 @@ impl FolderPage {
             f.write_str("</tbody></table>\n")?;
             if is_empty {
                 f.write_str("<p class=\"empty\">This folder is empty.</p>\n")?;
+            }
+            if self.account {
+                let address = account_address(&self.path);
+                writeln!(f, "<p class=\"facts\"><a href=\"{}{address}\">Account</a></p>", self.prefix)?;
             }
             foot(f)
         })
@@ -95,7 +101,7 @@ pub(super) fn file(
     let direct = addresses.local(Route::Content, path, "");
     let transcodes = mount.as_ref().is_some_and(|mount| mount.driver.info().preview);
     written(|f| {
-        head(f, addresses.prefix(), name)?;
+        head(f, addresses.prefix(), name, "")?;
         crumbs(f, addresses.prefix(), path, false)?;
         let source = Escaped(&direct);
         match media_type::kind_of(name) {
@@ -145,24 +151,30 @@ fn written(write: impl Fn(&mut Formatter<'_>) -> fmt::Result) -> String {
     Written(write).to_string()
 }
 
-fn head(f: &mut Formatter<'_>, prefix: &str, title: &str) -> fmt::Result {
+/// The beginning of a page; `more` stands in its head, as HTML.
+pub(super) fn head(f: &mut Formatter<'_>, prefix: &str, title: &str, more: &str) -> fmt::Result {
     writeln!(
         f,
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>{} · Sluice</title>\n\
          <link rel=\"stylesheet\" href=\"{prefix}/assets/page.css\">\n\
-         <link rel=\"icon\" href=\"{prefix}/assets/icon.svg\">\n</head><body>",
+         <link rel=\"icon\" href=\"{prefix}/assets/icon.svg\">{more}\n</head><body>",
         Escaped(title)
     )
 }
 
-fn foot(f: &mut Formatter<'_>) -> fmt::Result {
+pub(super) fn foot(f: &mut Formatter<'_>) -> fmt::Result {
     f.write_str("</body></html>\n")
 }
 
 /// The way from the root to here. Absolute addresses, so that a reader of directories sees no children in them.
-fn crumbs(f: &mut Formatter<'_>, prefix: &str, path: &VirtualPath, is_folder: bool) -> fmt::Result {
+pub(super) fn crumbs(
+    f: &mut Formatter<'_>,
+    prefix: &str,
+    path: &VirtualPath,
+    is_folder: bool,
+) -> fmt::Result {
     write!(f, "<header><nav><a class=\"home\" href=\"{prefix}/\">Sluice</a>")?;
     let depth = path.components().count();
     let mut at = VirtualPath::root();
@@ -177,6 +189,11 @@ fn crumbs(f: &mut Formatter<'_>, prefix: &str, path: &VirtualPath, is_folder: bo
         write!(f, " <span>/</span> <a href=\"{prefix}{}\">{}</a>", Escaped(&address), Escaped(name))?;
     }
     f.write_str("</nav></header>\n<main>\n")
+}
+
+/// Where a mount's account is shown. Needs no escaping, as no encoded path does.
+pub(super) fn account_address(mount: &VirtualPath) -> String {
+    format!("/account{}", mount.encoded())
 }
 
 pub(super) fn folder_address(path: &VirtualPath) -> String {
@@ -229,7 +246,8 @@ mod tests {
         let mut entry = Entry::folder(EntryId::new("1"), name);
         (entry.kind, entry.len) = (EntryKind::File, 1536);
         let path = VirtualPath::root();
-        let page = FolderPage { path, prefix: String::new(), base: "", is_stale: false }.rows(&[entry]);
+        let page = FolderPage { path, prefix: String::new(), base: "", is_stale: false, account: false }
+            .rows(&[entry]);
         assert!(!page.contains("<script>alert"));
         assert!(
             page.contains("&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt; &amp; &#39;more&#39;.mkv</a>")
