@@ -200,8 +200,9 @@ impl Pace {
     pub fn push_back(&self, wait: Duration) {
         let mut state = self.state();
         let now = Instant::now();
-        state.next = state.next.max(now + wait);
-        state.stretch = (state.stretch * 2.0).min(MOST_STRETCH);
+        // The drive knows best: neither before that, nor much later, or an outage would last longer for us than for it.
+        state.next = now + wait;
+        state.stretch = HALVED;
         state.throttled = now;
     }
 
@@ -282,8 +283,9 @@ fn too_late(wait: Duration) -> Error {
     Error::new(ErrorKind::RateLimit, "wait for a call's turn").retry_after(wait)
 }
 
-/// How many times the interval at most; chosen: eight seconds for a link is as long as a request is held.
-const MOST_STRETCH: f64 = 8.0;
+/// How many times the interval after the drive has asked to slow down; chosen: a household still plays with a link each two
+/// seconds, and another program on the account gets as many.
+const HALVED: f64 = 2.0;
 /// How long after the drive last asked to slow down the pace begins to recover; chosen.
 const CALM: Duration = Duration::from_secs(10);
 /// What is left of the stretch after each call then; chosen: back to the usual within seven calls of one halving.

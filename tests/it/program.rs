@@ -1,76 +1,13 @@
 //! The program itself: its commands, its exit codes, what it prints and what it leaves behind.
 
-use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::process::Stdio;
 
 use drive_sim::{Content, Sample, Sim};
 use sluice::clock::Clock;
 use tempfile::TempDir;
 
+use crate::process::{Server, run, sluice};
 use crate::support::{FFMPEG, Setup, client, configuration};
-
-/// The program, with nothing of our environment that could steer it.
-fn sluice(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
-    command.current_dir(folder).env_clear().stdin(Stdio::null());
-    command
-}
-
-fn run(folder: &Path, arguments: &[&str]) -> Output {
-    sluice(folder).args(arguments).output().unwrap()
-}
-
-/// A running server; killed when dropped, so that a failing test leaves nothing behind.
-struct Server {
-    child: Child,
-    base: String,
-    lines: BufReader<ChildStdout>,
-}
-
-impl Server {
-    fn start(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap());
-        let mut server = Self { child, base: String::new(), lines };
-        let line = server.next_line();
-        let base = line.trim().strip_prefix("listening on ").map(str::to_owned);
-        match base {
-            Some(base) => server.base = base,
-            None => {
-                let _ = server.child.kill();
-                panic!("it did not start: {line}{}", server.logs());
-            }
-        }
-        server
-    }
-
-    fn next_line(&mut self) -> String {
-        let mut line = String::new();
-        self.lines.read_line(&mut line).unwrap();
-        line
-    }
-
-    fn signal(&self, name: &str) {
-        let status =
-            Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap();
-        assert!(status.success());
-    }
-
-    /// All that it logged. For after its end.
-    fn logs(&mut self) -> String {
-        let mut logs = String::new();
-        self.child.stderr.take().unwrap().read_to_string(&mut logs).unwrap();
-        logs
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 #[test]
 fn check_reports_every_fault_with_its_key_and_line_and_exits_with_2() {
@@ -118,49 +55,6 @@ async fn serving_a_folder_needs_no_configuration_and_stops_cleanly() {
     let left: Vec<_> =
         std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["film.mp4"], "a start with a folder leaves nothing behind");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_rotated_token_survives_a_kill_right_after_the_refresh() {
-    let sim = Sim::builder().file("/a.mkv", Content::Virtual { len: 1000, seed: 1 }).start().await.unwrap();
-    let folder = TempDir::new().unwrap();
-    std::fs::write(folder.path().join("sluice.toml"), configuration(&sim, &Setup::default())).unwrap();
-    for round in 1..=5 {
-        let mut command = sluice(folder.path());
-        command.arg("serve");
-        let server = Server::start(command);
-        let url = format!("{}/d/ali/a.mkv", server.base);
-        if round > 1 {
-            sim.expire_access_tokens();
-        }
-        // The call that finds the token expired, and the one that carries the new one; at the first start the login comes
-        // before both.
-        let calls = sim.counts().get_by_path + if round > 1 { 2 } else { 1 };
-        let asking = client().head(&url).send();
-        // Killed at the moment at which the drive has rotated the token and the product may use it: when the call that
-        // carries the new one arrives.
-        let seen = async {
-            while sim.counts().refreshes < round || sim.counts().get_by_path < calls {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::select! {
-            answer = asking => assert_eq!(answer.unwrap().status(), 200, "round {round}"),
-            () = seen => {}
-        }
-        server.signal("KILL");
-        drop(server);
-        assert_eq!(
-            sim.counts().refreshes,
-            round,
-            "each round refreshes once, with the token of the round before"
-        );
-    }
-    let mut command = sluice(folder.path());
-    command.arg("serve");
-    let server = Server::start(command);
-    let reply = client().head(format!("{}/d/ali/a.mkv", server.base)).send().await.unwrap();
-    assert_eq!(reply.status(), 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -378,40 +272,6 @@ async fn a_login_by_qr_code_outlives_an_expired_code_and_its_token_serves() {
     assert!(text.contains("authorize?sid=") && text.contains('\u{2580}'), "{text}");
     assert_eq!(run(folder.path(), &["doctor"]).status.code(), Some(0));
     assert_eq!(run(folder.path(), &["login", "/elsewhere"]).status.code(), Some(1));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn of_two_processes_on_one_state_folder_one_refreshes_and_both_serve() {
-    let rounds = if std::env::var_os("SLUICE_SOAK").is_some() { 100 } else { 5 };
-    let sim = (0..=rounds)
-        .fold(Sim::builder(), |drive, round| {
-            drive.file(&format!("/{round}.mkv"), Content::Virtual { len: 1000, seed: 1 })
-        })
-        .start()
-        .await
-        .unwrap();
-    let folder = TempDir::new().unwrap();
-    std::fs::write(folder.path().join("sluice.toml"), configuration(&sim, &Setup::default())).unwrap();
-    let start = || {
-        let mut command = sluice(folder.path());
-        command.arg("serve");
-        Server::start(command)
-    };
-    let (one, other) = (start(), start());
-    let client = client();
-    for round in 0..=rounds {
-        if round > 0 {
-            sim.expire_access_tokens();
-        }
-        let ask = |server: &Server| client.head(format!("{}/d/ali/{round}.mkv", server.base)).send();
-        let (first, second) = tokio::join!(ask(&one), ask(&other));
-        assert_eq!(
-            (first.unwrap().status(), second.unwrap().status()),
-            (http::StatusCode::OK, http::StatusCode::OK)
-        );
-        // The login at the start is one too.
-        assert_eq!(sim.counts().refreshes, round + 1, "round {round}");
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

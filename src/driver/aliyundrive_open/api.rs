@@ -194,7 +194,7 @@ impl Account {
                 .client
                 .post(format!("{}{path}", self.api_base))
                 .bearer_auth(token.access.expose())
-                .timeout(deadline.saturating_duration_since(Instant::now()).min(API_TIMEOUT))
+                .timeout(deadline.saturating_duration_since(Instant::now()).min(self.patience(faults)))
                 .json(body)
                 .send()
                 .await;
@@ -241,6 +241,12 @@ impl Account {
                 }
             }
         }
+    }
+
+    /// How long to wait for an answer after so many faults: a call that is lost in a stall must be made again in time, and a
+    /// drive that is merely slow must be waited for. A quarter of `hold`, then a half, then what is left.
+    fn patience(&self, faults: u32) -> Duration {
+        (self.hold / (4 >> faults.min(2))).min(API_TIMEOUT)
     }
 
     async fn read<T: DeserializeOwned>(
