@@ -24,6 +24,8 @@ pub struct Target {
     pub range: Option<RangeSpec>,
     /// What the query says.
     pub query: Query,
+    /// Whether `Cache-Control: no-cache` says that what is kept will not do.
+    pub no_cache: bool,
 }
 
 /// A route.
@@ -79,6 +81,8 @@ pub struct Query {
     pub via: Option<Via>,
     /// `?download`
     pub download: bool,
+    /// `?refresh=true`
+    pub refresh: bool,
 }
 
 /// An override of the mount's delivery, for addresses in files that carry no headers.
@@ -103,7 +107,11 @@ impl Target {
         let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
         // RFC 9110 §14.2: a range is defined for GET alone.
         let range = (request.method() == Method::GET).then(|| text(header::RANGE)).flatten();
+        let no_cache = text(header::CACHE_CONTROL).is_some_and(|directives| {
+            directives.split(',').any(|one| one.trim().eq_ignore_ascii_case("no-cache"))
+        });
         Ok(Self {
+            no_cache,
             endpoint,
             path: path?,
             client: Client::of(text(header::USER_AGENT).unwrap_or_default()),
@@ -208,6 +216,7 @@ impl Query {
         for (key, value) in form_urlencoded::parse(query.as_bytes()) {
             match &*key {
                 "download" => parsed.download = true,
+                "refresh" => parsed.refresh = value == "true",
                 "via" => {
                     parsed.via = Some(match &*value {
                         "proxy" => Via::Proxy,

@@ -154,3 +154,27 @@ async fn a_link_that_dies_early_is_learned_from() {
     assert_eq!(read().await.status, 206);
     assert_eq!((links(), rig.sim.counts().content_requests()), (3, refused + 1));
 }
+
+#[tokio::test]
+async fn an_administrator_can_have_a_folder_listed_again_and_a_guest_cannot() {
+    let rig = Rig::start(|drive| drive.file("/a/1.mkv", Content::Virtual { len: 10, seed: 1 })).await;
+    let rows = async |path: &str, name: &str, value: &str| {
+        let page = rig.get(path).header(name, value).send().await;
+        (page.text().matches("<tr").count(), rig.sim.counts().of(Endpoint::List))
+    };
+    assert_eq!(rows("/browse/ali/a/", "x", "x").await, (1, 1));
+    assert_eq!(rig.site.ask("HEAD", "/d/ali/a/2.mkv").send().await.status, 404);
+    rig.sim.add_file("/a/2.mkv", Content::Virtual { len: 10, seed: 1 });
+    assert_eq!(rows("/browse/ali/a/?refresh=true", "cache-control", "no-cache").await, (1, 1));
+    assert_eq!(rows("/browse/ali/a/?refresh=true", "authorization", "test-token").await, (2, 2));
+    // What was said of the names before is forgotten too.
+    assert_eq!(rig.site.ask("HEAD", "/d/ali/a/2.mkv").send().await.status, 200);
+    rig.sim.add_file("/a/3.mkv", Content::Virtual { len: 10, seed: 1 });
+    let asked =
+        rig.get("/browse/ali/a/").header("authorization", "test-token").header("cache-control", "no-cache");
+    assert_eq!(asked.send().await.text().matches("<tr").count(), 3);
+    // While the drive is down, what is known is better than nothing.
+    rig.sim.fault(Endpoint::List, Fault::BadGateway, 1000);
+    let page = rig.get("/browse/ali/a/?refresh=true").header("authorization", "test-token").send().await;
+    assert_eq!((page.status, page.text().matches("<tr").count()), (200, 3));
+}

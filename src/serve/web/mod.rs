@@ -83,14 +83,17 @@ impl Site {
             response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
             return Ok(response);
         }
-        let listing = self.find(&target.path, Want::Children { fresh: false }).await?.into_children()?;
+        let is_administrator = request.extensions().get::<Administrator>().is_some();
+        // It costs calls, so not everybody may have it.
+        let fresh = is_administrator && (target.query.refresh || target.no_cache);
+        let listing = self.find(&target.path, Want::Children { fresh }).await?.into_children()?;
         let is_mount = found.mount.is_some_and(|mount| mount.path == target.path);
         let page = FolderPage {
             path: target.path.clone(),
             prefix: self.0.addresses.prefix().to_owned(),
             base: if raw.ends_with("/browse/") || !target.path.is_root() { "" } else { "browse/" },
             is_stale: listing.is_stale(),
-            account: is_mount && request.extensions().get::<Administrator>().is_some(),
+            account: is_mount && is_administrator,
         };
         folder_answer(page, &listing).await
     }
