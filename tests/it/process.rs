@@ -5,10 +5,15 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::thread::JoinHandle;
 
+use crate::support::ALL_OUTPUT;
+
 /// The program, with nothing of our environment that could steer it.
 pub(crate) fn sluice(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
     command.current_dir(folder).env_clear().stdin(Stdio::null());
+    if let Some(filter) = std::env::var_os(ALL_OUTPUT) {
+        command.env("SLUICE_LOG", filter);
+    }
     command
 }
 
@@ -33,6 +38,9 @@ impl Server {
         let logs = std::thread::spawn(move || {
             let mut logs = String::new();
             stderr.read_to_string(&mut logs).unwrap();
+            if std::env::var_os(ALL_OUTPUT).is_some() {
+                std::io::Write::write_all(&mut std::io::stderr(), logs.as_bytes()).unwrap();
+            }
             logs
         });
         let mut server = Self { child, base: String::new(), lines, logs: Some(logs) };

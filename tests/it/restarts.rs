@@ -104,9 +104,9 @@ async fn a_kill_at_any_moment_of_a_refresh_loses_no_token_that_had_reached_the_d
     let mut server = serve(folder.path());
     assert_eq!(ask(&server, 0).await.unwrap().status(), 200);
     // How long a refresh takes here, with all that is around it; and how long of that the drive has rotated the token and
-    // the new one is not on disk. Both at their longest of some.
-    let (mut whole, mut window) = (Duration::ZERO, Duration::ZERO);
-    for number in 0..10 {
+    // the new one is not on disk. Both as they are half of the time.
+    let (mut wholes, mut windows) = (Vec::new(), Vec::new());
+    for number in 0..21 {
         sim.expire_access_tokens();
         let refreshes = sim.counts().refreshes;
         let absent = http.head(format!("{}/d/ali/absent-{number}.mkv", server.base)).send();
@@ -126,8 +126,12 @@ async fn a_kill_at_any_moment_of_a_refresh_loses_no_token_that_had_reached_the_d
             rotated.elapsed()
         };
         let (asked, kept) = tokio::join!(asked, kept);
-        (whole, window) = (whole.max(asked), window.max(kept));
+        wholes.push(asked);
+        windows.push(kept);
     }
+    wholes.sort_unstable();
+    windows.sort_unstable();
+    let (whole, window) = (wholes[10], windows[10]);
     let (mut before, mut during, mut after, mut lost) = (0, 0, 0, 0);
     for round in 1..=rounds {
         sim.expire_access_tokens();
@@ -171,7 +175,7 @@ async fn a_kill_at_any_moment_of_a_refresh_loses_no_token_that_had_reached_the_d
         window.as_secs_f64() * 1000.0
     ));
     assert_eq!(lost, during);
-    // No more than the window explains, and chance; twice, since what was measured is the longest of a few.
+    // No more than the window explains, and chance; twice, since the disk takes longer now and then.
     let explained = f64::from(rounds as u32) * window.as_secs_f64() / (1.2 * whole.as_secs_f64());
     assert!(f64::from(during) <= 2.0 * explained + 5.0, "{during}, of which {explained:.0} are explained");
 }
@@ -206,7 +210,9 @@ async fn a_start_with_a_large_library_is_quick_small_and_asks_nothing() {
     });
     let sim = drive.settings(unlimited).start().await.unwrap();
     let folder = TempDir::new().unwrap();
-    let setup = Setup { options: UNPACED.to_owned(), ..Setup::default() };
+    // The folders themselves are entries too.
+    let rest = "[cache]\nentries = 501000\n".to_owned();
+    let setup = Setup { options: UNPACED.to_owned(), rest, ..Setup::default() };
     configure(folder.path(), &sim, &setup);
     let http = client();
     let mut server = serve(folder.path());

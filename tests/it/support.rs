@@ -1,6 +1,7 @@
 //! A drive and the product in front of it, both on loopback, and a client that looks at the answers.
 
 use std::fmt::Write as _;
+use std::sync::Once;
 use std::time::Duration;
 
 use drive_sim::{Builder, Rates, Settings, Sim};
@@ -11,6 +12,10 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+/// Set to a filter such as `trace`, this has everything that is logged and every error that is answered written to stderr,
+/// where one can look for what must not be there.
+pub(crate) const ALL_OUTPUT: &str = "SLUICE_TEST_LOG";
 
 /// The User-Agent of a client that comes back for every seek, so that `auto` redirects it.
 pub(crate) const FFMPEG: &str = "Lavf/59.27.100";
@@ -123,6 +128,12 @@ pub(crate) fn configuration(sim: &Sim, setup: &Setup) -> String {
 impl Site {
     /// Starts the product with this configuration; its state lies in `state`.
     pub(crate) async fn start(configuration: &str, state: TempDir) -> Self {
+        static LOGS: Once = Once::new();
+        LOGS.call_once(|| {
+            if let Ok(filter) = std::env::var(ALL_OUTPUT) {
+                sluice::logs::start(sluice::logs::LogFormat::Text, &filter).unwrap();
+            }
+        });
         let environment = [("SLUICE__SERVER__STATE_DIR".to_owned(), state.path().display().to_string())];
         let config = Config::parse(configuration, "test.toml", environment.into_iter()).unwrap();
         let clock = Clock::new();
@@ -189,7 +200,12 @@ impl Ask<'_> {
         let _ = self.site;
         let response = self.request.send().await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        Ok(Reply { status, headers, body: response.bytes().await?.to_vec() })
+        let reply = Reply { status, headers, body: response.bytes().await?.to_vec() };
+        if status >= 400 && std::env::var_os(ALL_OUTPUT).is_some() {
+            let line = format!("answered {status}: {}\n", String::from_utf8_lossy(&reply.body));
+            std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes()).unwrap();
+        }
+        Ok(reply)
     }
 
     /// The answer, its body unread.
