@@ -83,6 +83,19 @@ pub struct Query {
     pub download: bool,
     /// `?refresh=true`
     pub refresh: bool,
+    /// `?only=`, `?max=`, `?default=` of a multivariant playlist.
+    pub choice: Choice,
+}
+
+/// Which qualities a multivariant playlist lists, by the names they have in our addresses.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Choice {
+    /// This one alone.
+    pub only: Option<String>,
+    /// None better than this.
+    pub max: Option<String>,
+    /// This one first, since players begin with the first.
+    pub default: Option<String>,
 }
 
 /// An override of the mount's delivery, for addresses in files that carry no headers.
@@ -217,6 +230,9 @@ impl Query {
             match &*key {
                 "download" => parsed.download = true,
                 "refresh" => parsed.refresh = value == "true",
+                "only" => parsed.choice.only = Some(quality(&value)?),
+                "max" => parsed.choice.max = Some(quality(&value)?),
+                "default" => parsed.choice.default = Some(quality(&value)?),
                 "via" => {
                     parsed.via = Some(match &*value {
                         "proxy" => Via::Proxy,
@@ -232,6 +248,13 @@ impl Query {
         }
         Ok(parsed)
     }
+}
+
+fn quality(value: &str) -> Result<String> {
+    tag(value).ok_or_else(|| {
+        Error::new(ErrorKind::Invalid, "read the query")
+            .saying("only, max and default take a quality: ld, sd, hd, fhd or qhd")
+    })
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use drive_sim::{Content, Endpoint, Fault, Sample};
 
-use crate::support::{FFMPEG, KODI, Rig, follow};
+use crate::support::{FFMPEG, KODI, Rig, Setup, follow};
 
 const FILM: &str = "/hls/ali/films/film.mkv";
 
@@ -112,7 +112,8 @@ async fn subtitles_are_webvtt_with_a_playlist() {
 
 #[tokio::test]
 async fn a_preview_that_is_not_there_says_why() {
-    let rig = Rig::start(|drive| {
+    let setup = Setup { rest: "[proxy]\nhold = \"2s\"\n".to_owned(), ..Setup::default() };
+    let rig = Rig::with(setup, |drive| {
         drive
             .file("/films/film.mkv", Content::Sample(Sample::Mkv))
             .file("/raw.mkv", Content::Virtual { len: 9999, seed: 1 })
@@ -128,11 +129,48 @@ async fn a_preview_that_is_not_there_says_why() {
         (code(403, "FeatureTemporaryDisabled"), 503, "switched this feature off"),
         (code(403, "UserNotAllowedAccessResource"), 503, "frozen"),
     ] {
-        rig.sim.fault(Endpoint::PreviewInfo, fault, 1);
+        rig.sim.fault(Endpoint::PreviewInfo, fault, 1000);
         let reply = rig.get(&format!("{FILM}/master.m3u8")).send().await;
         assert_eq!(reply.status, status, "{words}");
         assert!(reply.text().contains(words), "{}", reply.text());
         assert!(!reply.header("retry-after").is_empty(), "{words}");
+        rig.sim.clear_faults();
     }
     assert_eq!(rig.get(&format!("{FILM}/master.m3u8")).send().await.status, 200);
+}
+
+#[tokio::test]
+async fn a_film_that_is_being_prepared_holds_the_player_until_it_is() {
+    let rig = rig().await;
+    rig.sim.settings(|settings| {
+        let preview = drive_sim::Preview { wait_calls: 1, running_calls: 2, ..drive_sim::Preview::default() };
+        settings.preview.insert("/films/film.mkv".to_owned(), preview);
+    });
+    let players = (0..10).map(|_| rig.get(&format!("{FILM}/master.m3u8")).send());
+    for master in futures_util::future::join_all(players).await {
+        assert_eq!(master.status, 200, "{}", master.text());
+        assert!(master.text().contains("\nld/index.m3u8\n"));
+    }
+    let calls = rig.sim.counts().preview_info;
+    assert!((4..=5).contains(&calls), "{calls} calls: all of them wait for one");
+}
+
+#[tokio::test]
+async fn the_address_can_say_which_qualities_are_wanted() {
+    let rig = rig().await;
+    rig.sim.settings(|settings| settings.package = true);
+    let listed = async |query: &str| {
+        let master = rig.get(&format!("{FILM}/master.m3u8{query}")).send().await;
+        let lines = master.text().lines().filter(|line| line.ends_with("/index.m3u8"));
+        (
+            master.status,
+            lines.map(|line| line.split('/').next().unwrap().to_owned()).collect::<Vec<_>>().join(" "),
+        )
+    };
+    assert_eq!(listed("").await, (200, "ld sd hd".to_owned()));
+    assert_eq!(listed("?max=sd").await, (200, "ld sd".to_owned()));
+    assert_eq!(listed("?default=sd").await, (200, "sd ld hd".to_owned()));
+    assert_eq!(listed("?only=hd").await, (200, "hd".to_owned()));
+    assert_eq!(listed("?only=qhd").await.0, 404);
+    assert_eq!(listed("?only=%2e%2e").await.0, 400);
 }

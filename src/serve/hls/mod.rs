@@ -10,20 +10,21 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use tokio::time::Instant;
 
 use self::playlist::MediaPlaylist;
 use super::content::{DELIVERY, redirect, tell};
 use super::plan::{Delivery, Offer, Way, Wish};
 use super::target::{Part, Target};
 use super::{Site, media_type};
-use crate::driver::{EntryId, Link, Preview, Source, VariantState};
+use crate::driver::{EntryId, Link, Preview, Source, Variant, VariantState};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::body::read_limited;
 use crate::http::{Body, Request, Response};
 use crate::lease::{Lease, Life, Spare};
 use crate::mount::MountId;
 use crate::path::VirtualPath;
-use crate::resolve::Want;
+use crate::resolve::{Resolved, Want};
 use crate::secret::SignedUrl;
 use crate::stream::{Audience, Failed, Failure, Origin, Ticket};
 
@@ -43,9 +44,17 @@ impl Site {
         let query = self.0.addresses.query(&target.path);
         match part {
             Part::Master => {
-                let preview = self.settled_preview(&target.path).await?;
-                let text = playlist::master(&preview, &query)
-                    .ok_or_else(|| not_playable(preview.variants.iter().map(|variant| &variant.state)))?;
+                let has_some = |preview: &Preview| preview.playable().next().is_some();
+                let is_settled =
+                    |preview: &Preview| has_some(preview) || !preview.variants.iter().any(is_preparing);
+                let preview = self.preview_once(&target.path, is_settled).await?;
+                let choice = &target.query.choice;
+                let text = playlist::master(&preview, choice, &query).ok_or_else(|| {
+                    if has_some(&preview) {
+                        return no_such_quality();
+                    }
+                    not_playable(preview.variants.iter().map(|variant| &variant.state))
+                })?;
                 Ok(text_answer(text, media_type::PLAYLIST))
             }
             Part::Media { variant } => {
@@ -128,12 +137,37 @@ impl Site {
     /// of qualities is worth a call.
     async fn settled_preview(&self, path: &VirtualPath) -> Result<Arc<Preview>> {
         let preview = self.preview(path).await?;
-        let unfinished =
-            preview.variants.iter().any(|variant| matches!(variant.state, VariantState::Preparing));
+        let unfinished = preview.variants.iter().any(is_preparing);
         if unfinished && self.0.clock.now() > preview.life.from + RECHECK {
             return self.find(path, Want::Preview { failed: Some(preview) }).await?.into_preview();
         }
         Ok(preview)
+    }
+
+    /// The preview once it `is_settled`, or once `hold` is over: few players come back when they are told to.
+    async fn preview_once(
+        &self,
+        path: &VirtualPath,
+        is_settled: impl Fn(&Preview) -> bool + Send,
+    ) -> Result<Arc<Preview>> {
+        let deadline = Instant::now() + self.0.hold;
+        let mut seen = None;
+        loop {
+            let found = match seen.take() {
+                None => self.settled_preview(path).await,
+                failed => self.find(path, Want::Preview { failed }).await.and_then(Resolved::into_preview),
+            };
+            let is_over = match &found {
+                Ok(preview) => is_settled(preview),
+                // The drive has only begun.
+                Err(error) => error.kind() != ErrorKind::Overload,
+            };
+            if is_over || Instant::now() + LOOK_AGAIN >= deadline {
+                return found;
+            }
+            seen = found.ok();
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
     }
 
     /// A variant's playlist; not the one that `failed`.
@@ -160,7 +194,10 @@ impl Site {
         loop {
             let again = failed.is_some();
             let preview = match failed.take() {
-                None => self.settled_preview(path).await?,
+                None => {
+                    let is_made = |known: &Variant| &*known.id == variant && is_preparing(known);
+                    self.preview_once(path, |preview| !preview.variants.iter().any(is_made)).await?
+                }
                 failed => self.find(path, Want::Preview { failed }).await?.into_preview()?,
             };
             if !again && !preview.life.has(spare, self.0.clock.now()) {
@@ -280,10 +317,18 @@ impl Lease for PlaylistLease {
 /// The address of a variant's playlist.
 fn variant_url<'a>(preview: &'a Preview, variant: &str) -> Result<&'a SignedUrl> {
     match preview.variants.iter().find(|known| &*known.id == variant).map(|known| &known.state) {
-        None => Err(Error::new(ErrorKind::NotFound, "find a variant").saying("the film has no such quality")),
+        None => Err(no_such_quality()),
         Some(VariantState::Ready(url)) => Ok(url),
         Some(state) => Err(not_playable([state])),
     }
+}
+
+fn is_preparing(variant: &Variant) -> bool {
+    matches!(variant.state, VariantState::Preparing)
+}
+
+fn no_such_quality() -> Error {
+    Error::new(ErrorKind::NotFound, "find a variant").saying("the film has no such quality")
 }
 
 fn track<'a>(preview: &'a Preview, language: &str) -> Result<&'a SignedUrl> {
@@ -330,5 +375,7 @@ fn text_answer(text: String, media_type: &'static str) -> Response {
 
 /// How soon to look again at a preview of which a part is still being made; chosen against the 15/s class.
 const RECHECK: Duration = Duration::from_secs(10);
+/// How soon to look again at a preview that somebody waits for; chosen: transcoding begins within seconds.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Bytes. A playlist of the longest film that is believed, with the longest segment addresses seen, is 2 MB.
 const LONGEST_TEXT: usize = 16 * 1024 * 1024;

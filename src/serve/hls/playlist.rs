@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use url::{Origin, Url};
 
-use crate::driver::Preview;
+use crate::driver::{Preview, Variant};
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::SignedUrl;
+use crate::serve::target::Choice;
 
 /// A drive's media playlist, taken apart where its addresses are.
 pub struct MediaPlaylist {
@@ -160,8 +161,8 @@ fn has_scheme(line: &str) -> bool {
     })
 }
 
-/// The multivariant playlist of what can be played, addresses relative to itself. Nothing where nothing can.
-pub fn master(preview: &Preview, query: &str) -> Option<String> {
+/// The multivariant playlist of what can be played and was chosen, addresses relative to itself. Nothing where that is nothing.
+pub fn master(preview: &Preview, choice: &Choice, query: &str) -> Option<String> {
     let mut out = String::from("#EXTM3U\n#EXT-X-VERSION:3\n");
     for (number, track) in preview.subtitles.iter().enumerate() {
         let language = &track.language;
@@ -174,16 +175,31 @@ pub fn master(preview: &Preview, query: &str) -> Option<String> {
         );
     }
     let subtitles = if preview.subtitles.is_empty() { "" } else { ",SUBTITLES=\"subtitles\"" };
-    let mut any = false;
-    for (variant, _) in preview.playable() {
-        any = true;
+    let variants = chosen(preview, choice);
+    for variant in &variants {
         let _ = write!(out, "#EXT-X-STREAM-INF:BANDWIDTH={}", estimated_bandwidth(variant.height));
         if variant.width > 0 && variant.height > 0 {
             let _ = write!(out, ",RESOLUTION={}x{}", variant.width, variant.height);
         }
         let _ = writeln!(out, ",CLOSED-CAPTIONS=NONE{subtitles}\n{}/index.m3u8{query}", variant.id);
     }
-    any.then_some(out)
+    (!variants.is_empty()).then_some(out)
+}
+
+/// What can be played and was chosen: in ascending quality, as the drive lists them, but for the one to begin with.
+fn chosen<'a>(preview: &'a Preview, choice: &Choice) -> Vec<&'a Variant> {
+    let is = |name: &Option<String>, variant: &Variant| name.as_deref() == Some(&*variant.id);
+    // Where the best that is wanted is not there at all, what is listed before its place in the ladder is below it.
+    let rank = |id: &str| LADDER.iter().position(|step| *step == id).unwrap_or(LADDER.len());
+    let most = choice.max.as_deref().map_or(LADDER.len(), rank);
+    let mut variants: Vec<_> = preview
+        .playable()
+        .map(|(variant, _)| variant)
+        .filter(|variant| choice.only.is_none() || is(&choice.only, variant))
+        .filter(|variant| rank(&variant.id) <= most)
+        .collect();
+    variants.sort_by_key(|variant| !is(&choice.default, variant));
+    variants
 }
 
 /// The playlist of a text track: one piece as long as the film.
@@ -218,6 +234,8 @@ fn estimated_bandwidth(height: u32) -> u32 {
     }
 }
 
+/// The drive's templates, in ascending quality. Source: §5.1 of the fact sheet.
+const LADDER: [&str; 6] = ["ld", "sd", "hd", "fhd", "qhd", "uhd"];
 /// Ten seconds each: a film of more than fifty hours is a mistake or an attack.
 const MOST_SEGMENTS: usize = 20_000;
 
@@ -300,7 +318,7 @@ mod tests {
             duration: Duration::from_secs(60),
             life: Life::unlimited(tokio::time::Instant::now()),
         };
-        let text = master(&preview, "?sign=s").unwrap();
+        let text = master(&preview, &Choice::default(), "?sign=s").unwrap();
         assert!(text.contains(
             "BANDWIDTH=800000,RESOLUTION=640x360,CLOSED-CAPTIONS=NONE,SUBTITLES=\"subtitles\"\nld/index.m3u8?sign=s\n"
         ));
@@ -311,7 +329,34 @@ mod tests {
         assert!(!text.contains("hd/index.m3u8?sign=s\n#EXT-X-STREAM-INF:BANDWIDTH=3"));
         assert!(!text.contains("\nhd/"));
         let none = Preview { variants: Vec::new(), ..preview };
-        assert_eq!(master(&none, ""), None);
+        assert_eq!(master(&none, &Choice::default(), ""), None);
+    }
+
+    #[test]
+    fn qualities_can_be_chosen() {
+        let ready =
+            |id: &str| Variant { id: Arc::from(id), width: 0, height: 0, state: VariantState::Ready(base()) };
+        let preview = Preview {
+            variants: ["ld", "sd", "fhd"].map(ready).into(),
+            subtitles: Vec::new(),
+            duration: Duration::from_secs(60),
+            life: Life::unlimited(tokio::time::Instant::now()),
+        };
+        let listed = |only: &str, max: &str, default: &str| {
+            let some = |name: &str| (!name.is_empty()).then(|| name.to_owned());
+            let choice = Choice { only: some(only), max: some(max), default: some(default) };
+            chosen(&preview, &choice)
+                .iter()
+                .map(|variant| variant.id.to_string())
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        assert_eq!(listed("", "", ""), "ld sd fhd");
+        assert_eq!(listed("", "hd", ""), "ld sd");
+        assert_eq!(listed("", "", "sd"), "sd ld fhd");
+        assert_eq!(listed("", "sd", "fhd"), "ld sd");
+        assert_eq!(listed("fhd", "", ""), "fhd");
+        assert_eq!(listed("hd", "", ""), "");
     }
 
     proptest! {
