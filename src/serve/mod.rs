@@ -31,9 +31,11 @@ use self::target::{Endpoint, Part, Target};
 use self::web::Logins;
 use crate::budget::Errand;
 use crate::clock::Clock;
+use crate::driver::EntryId;
 use crate::error::{Error, Result};
 use crate::http::{Peer, Request, Response};
 use crate::lease::LeaseCache;
+use crate::mount::MountId;
 use crate::path::VirtualPath;
 use crate::resolve::{BoxResolve, ResolveRequest, Resolved, Want};
 use crate::stream::Engine;
@@ -53,6 +55,8 @@ pub struct Site(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     addresses: Arc<Addresses>,
+    /// When films' pictures begin, in ticks of their transcodes' clock.
+    beginnings: Cache<(MountId, EntryId), u64>,
     clock: Clock,
     engine: Engine,
     hold: Duration,
@@ -78,6 +82,7 @@ impl Site {
     ) -> Self {
         Self(Arc::new(Inner {
             addresses,
+            beginnings: Cache::new(MOST_OPENED),
             clock,
             engine,
             hold,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use drive_sim::{Content, Endpoint, Fault, Sample};
 
-use crate::support::{FFMPEG, KODI, Rig, Setup, follow};
+use crate::support::{FFMPEG, KODI, Rig, Setup, follow, installed};
 
 const FILM: &str = "/hls/ali/films/film.mkv";
 
@@ -173,4 +173,28 @@ async fn the_address_can_say_which_qualities_are_wanted() {
     assert_eq!(listed("?only=hd").await, (200, "hd".to_owned()));
     assert_eq!(listed("?only=qhd").await.0, 404);
     assert_eq!(listed("?only=%2e%2e").await.0, 400);
+}
+
+#[tokio::test]
+async fn subtitles_begin_when_the_picture_does() {
+    if !installed("ffprobe") {
+        return;
+    }
+    let rig = rig().await;
+    let folder = tempfile::TempDir::new().unwrap();
+    let file = folder.path().join("0.ts");
+    std::fs::write(&file, rig.get(&format!("{FILM}/ld/0.ts")).send().await.body).unwrap();
+    let output = std::process::Command::new("ffprobe")
+        .args(["-v", "error", "-select_streams", "v", "-show_entries", "stream=start_pts", "-of", "csv=p=0"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    let ticks = String::from_utf8(output.stdout).unwrap();
+    let ticks = ticks.lines().next().unwrap().trim_matches([',', ' ']).to_owned();
+    for _ in 0..2 {
+        let vtt = rig.get(&format!("{FILM}/subtitles/zh.vtt")).send().await;
+        let second = vtt.text().lines().nth(1).unwrap();
+        assert_eq!(second, format!("X-TIMESTAMP-MAP=MPEGTS:{ticks},LOCAL:00:00:00.000"));
+    }
+    assert_eq!((rig.sim.counts().preview_info, rig.sim.counts().playlist), (1, 1));
 }

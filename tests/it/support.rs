@@ -130,7 +130,8 @@ impl Site {
     pub(crate) async fn start(configuration: &str, state: TempDir) -> Self {
         static LOGS: Once = Once::new();
         LOGS.call_once(|| {
-            if let Ok(filter) = std::env::var(ALL_OUTPUT) {
+            if let Some(filter) = std::env::var_os(ALL_OUTPUT) {
+                let filter = filter.into_string().unwrap();
                 sluice::logs::start(sluice::logs::LogFormat::Text, &filter).unwrap();
             }
         });

@@ -4,12 +4,14 @@
 //! so what they hold must be ours; the drive's present address is looked up at each request.
 
 pub mod playlist;
+mod ts;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http_body_util::BodyExt;
 use tokio::time::Instant;
 
 use self::playlist::MediaPlaylist;
@@ -20,6 +22,7 @@ use super::{Site, media_type};
 use crate::driver::{EntryId, Link, Preview, Source, Variant, VariantState};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::body::read_limited;
+use crate::http::range::ByteRange;
 use crate::http::{Body, Request, Response};
 use crate::lease::{Lease, Life, Spare};
 use crate::mount::MountId;
@@ -64,6 +67,10 @@ impl Site {
             Part::Segment { variant, index } => self.segment(request, target, variant, *index).await,
             Part::Subtitle { language } => {
                 let text = self.subtitle(&target.path, language).await?;
+                let text = match self.begins_at(&target.path).await {
+                    Some(ticks) => playlist::timed(&text, ticks),
+                    None => text,
+                };
                 Ok(text_answer(text, media_type::VTT))
             }
             Part::SubtitlePlaylist { language } => {
@@ -235,6 +242,42 @@ impl Site {
         }
     }
 
+    /// When the picture begins by the clock of the segments, in ticks of 90 kHz. Not knowing it must not cost the subtitles.
+    async fn begins_at(&self, path: &VirtualPath) -> Option<u64> {
+        let found = self.find(path, Want::Entry).await.ok()?;
+        let key = (found.mount?.id, found.entry.id.clone());
+        if let Some(ticks) = self.0.beginnings.get(&key) {
+            return Some(ticks);
+        }
+        let preview = self.preview(path).await.ok()?;
+        // All variants are cut from one film.
+        let variant = preview.playable().next()?.0.id.to_string();
+        let lease = self.media_playlist(path, &variant, Spare::OwnUse, None).await.ok()?;
+        let ticks = tokio::time::timeout(self.0.hold, self.read_beginning(&lease)).await.ok()??;
+        self.0.beginnings.insert(key, ticks);
+        Some(ticks)
+    }
+
+    async fn read_beginning(&self, lease: &PlaylistLease) -> Option<u64> {
+        let range = ByteRange { start: 0, end: BEGINNING };
+        let headers = HeaderMap::from_iter([(header::RANGE, range.to_header())]);
+        let url = lease.segment(0).ok()?;
+        let response = self.0.engine.client().get(&url, headers, "read a segment").await.ok()?;
+        if !response.status().is_success() {
+            return None;
+        }
+        let mut body = response.into_body();
+        let mut stream = Vec::new();
+        // A host that ignores the range sends more than that.
+        while (stream.len() as u64) < BEGINNING {
+            let Some(frame) = body.frame().await else { break };
+            if let Ok(data) = frame.ok()?.into_data() {
+                stream.extend_from_slice(&data);
+            }
+        }
+        ts::first_video_pts(&stream)
+    }
+
     /// A small text of the drive's content host.
     async fn fetch_text(&self, url: &SignedUrl) -> Result<String, TextFault> {
         const OPERATION: &str = "read a text of the drive";
@@ -375,6 +418,8 @@ fn text_answer(text: String, media_type: &'static str) -> Response {
 
 /// How soon to look again at a preview of which a part is still being made; chosen against the 15/s class.
 const RECHECK: Duration = Duration::from_secs(10);
+/// Bytes of a segment in which the first picture begins: a few packets, of 188 bytes each, after the tables.
+const BEGINNING: u64 = 64 * 1024;
 /// How soon to look again at a preview that somebody waits for; chosen: transcoding begins within seconds.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Bytes. A playlist of the longest film that is believed, with the longest segment addresses seen, is 2 MB.

@@ -202,6 +202,17 @@ fn chosen<'a>(preview: &'a Preview, choice: &Choice) -> Vec<&'a Variant> {
     variants
 }
 
+/// WebVTT that says how its clock stands to that of the segments, whose picture begins at so many ticks of 90 kHz (RFC 8216
+/// §3.5). Left as it is where it says so already.
+pub fn timed(text: &str, ticks: u64) -> String {
+    let (first, rest) = text.split_once('\n').unwrap_or((text, ""));
+    let head = rest.split("\n\n").next().unwrap_or_default();
+    if head.contains("X-TIMESTAMP-MAP") {
+        return text.to_owned();
+    }
+    format!("{}\nX-TIMESTAMP-MAP=MPEGTS:{ticks},LOCAL:00:00:00.000\n{rest}", first.trim_end_matches('\r'))
+}
+
 /// The playlist of a text track: one piece as long as the film.
 pub fn subtitles(language: &str, duration: Duration, query: &str) -> String {
     let seconds = duration.as_secs_f64().max(1.0);
@@ -302,6 +313,24 @@ mod tests {
             "#EXTM3U\ndata:video/mp2t,x\n",
         ] {
             assert!(MediaPlaylist::parse(text.to_owned(), &base()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn subtitles_say_how_their_clock_stands_to_the_films() {
+        for (text, timed_text) in [
+            (
+                "WEBVTT\n\n00:01.000 --> 00:02.000\na\n",
+                "WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:7,LOCAL:00:00:00.000\n\n00:01.000 --> 00:02.000\na\n",
+            ),
+            ("WEBVTT - x\r\n\r\na", "WEBVTT - x\nX-TIMESTAMP-MAP=MPEGTS:7,LOCAL:00:00:00.000\n\r\na"),
+            ("WEBVTT", "WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:7,LOCAL:00:00:00.000\n"),
+            (
+                "WEBVTT\nX-TIMESTAMP-MAP=LOCAL:0,MPEGTS:9\n\na",
+                "WEBVTT\nX-TIMESTAMP-MAP=LOCAL:0,MPEGTS:9\n\na",
+            ),
+        ] {
+            assert_eq!(timed(text, 7), timed_text);
         }
     }
 
