@@ -186,9 +186,9 @@ impl Learned {
     }
 }
 
-/// How long before the end of its use a link is renewed; chosen: longer than a call waits for its turn, and with thirty
-/// seconds to spare a link of fifteen minutes still serves for fourteen, so that three hours take thirteen.
-const RENEWAL: Duration = Duration::from_secs(30);
+/// How long before the end of its use a link is renewed; chosen: longer than a call waits for its turn, and short, since what
+/// is left of the link is thrown away.
+const RENEWAL: Duration = Duration::from_secs(10);
 /// Links are never believed to live shorter than this; chosen: what is handed out needs a minute.
 const SHORTEST: Duration = Duration::from_secs(120);
 /// How long without an early death until links are believed twice as long again; chosen: a link's usual life.

@@ -125,7 +125,7 @@ async fn a_link_in_use_is_renewed_before_it_ends_and_nobody_waits() {
     let read = || rig.get("/p/ali/a.mkv").range("bytes=1000-1999").send();
     let links = || rig.sim.counts().of(Endpoint::DownloadUrl);
     assert_eq!(read().await.status, 206);
-    rig.pass(Duration::from_secs(850));
+    rig.pass(Duration::from_secs(880));
     assert_eq!(read().await.status, 206);
     while links() < 2 {
         tokio::task::yield_now().await;
@@ -149,7 +149,7 @@ async fn a_link_that_dies_early_is_learned_from() {
     assert_eq!(read().await.status, 206);
     assert_eq!(links(), 2);
     // From now on one is asked for before that, so that no reader meets a dead one.
-    rig.pass(Duration::from_secs(480));
+    rig.pass(Duration::from_secs(490));
     let refused = rig.sim.counts().content_requests();
     assert_eq!(read().await.status, 206);
     assert_eq!((links(), rig.sim.counts().content_requests()), (3, refused + 1));
