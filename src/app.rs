@@ -262,7 +262,8 @@ const ENTRIES: &str = "entries.redb";
 const MOST_REQUESTS: usize = 1500;
 /// Of the drive's playlists kept; a film of two hours takes some 500. Chosen against the 128 MiB of a NAS.
 const PLAYLISTS_KIB: u64 = 16 * 1024;
-/// What a folder of 12,000 entries takes at four pages of 200 a second, and as much again.
+/// What a folder on the way to a path takes where it must be walked through, with 12,000 entries at four pages of 200 a second,
+/// and as much again. A page itself is told as it is listed.
 const BROWSING: Duration = Duration::from_secs(30);
 /// Not longer than the timers that every request sets.
 const BEAT: Duration = Duration::from_secs(1);

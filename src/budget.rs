@@ -70,6 +70,8 @@ struct State {
     stretch: f64,
     /// When the drive last asked for that.
     throttled: Instant,
+    /// Before when it wanted no call.
+    told: Instant,
     waiting: Vec<Waiter>,
     /// Which turn each party had last.
     served: HashMap<u64, u64>,
@@ -143,6 +145,7 @@ impl Pace {
             next: now,
             stretch: 1.0,
             throttled: now,
+            told: now,
             waiting: Vec::new(),
             served: HashMap::new(),
             tickets: 0,
@@ -200,10 +203,12 @@ impl Pace {
     pub fn push_back(&self, wait: Duration) {
         let mut state = self.state();
         let now = Instant::now();
+        state.told = state.told.max(now + wait);
         // The drive knows best: neither before that, nor much later, or an outage would last longer for us than for it.
-        state.next = now + wait;
+        state.next = state.told.max(now + self.interval);
         state.stretch = HALVED;
         state.throttled = now;
+        state.tell_first();
     }
 
     /// How fast calls go at present.

@@ -112,7 +112,7 @@ impl Error {
 
     /// Whether it leaves open what was asked: the answer would have been another one at a better time.
     pub fn tells_nothing(&self) -> bool {
-        self.origin() == Origin::Upstream && self.0.kind != ErrorKind::Denied
+        self.origin() != Origin::Client && self.0.kind != ErrorKind::Denied
     }
 
     /// Who is at fault.

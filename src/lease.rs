@@ -190,7 +190,7 @@ where
         }
         self.lookups.misses.inc();
         let is_enough = |value: &Arc<V>| value.life().has(spare, now);
-        match self.fly(key, is_enough, now, Errand::current(), fetch) {
+        match self.fly(key, is_enough, false, now, Errand::current(), fetch) {
             Ok(value) => Ok(value),
             Err(landing) => landing.await,
         }
@@ -206,7 +206,7 @@ where
         now: Instant,
         fetch: impl Future<Output = Result<V>> + Send + 'static,
     ) -> Result<Arc<V>> {
-        match self.fly(key, |_| false, now, Errand::current(), fetch) {
+        match self.fly(key, |_| false, false, now, Errand::current(), fetch) {
             Ok(value) => Ok(value),
             Err(landing) => landing.await,
         }
@@ -227,7 +227,8 @@ where
         errand: Errand,
         fetch: impl Future<Output = Result<V>> + Send + 'static,
     ) {
-        if let Err(landing) = self.fly(key, |value| !Arc::ptr_eq(value, seen), now, errand, fetch) {
+        let is_another = |value: &Arc<V>| !Arc::ptr_eq(value, seen);
+        if let Err(landing) = self.fly(key, is_another, true, now, errand, fetch) {
             // The first poll makes it a task, which goes on without anybody who waits for it.
             let _ = landing.now_or_never();
         }
@@ -238,6 +239,7 @@ where
         &self,
         key: K,
         is_enough: impl Fn(&Arc<V>) -> bool,
+        is_renewal: bool,
         now: Instant,
         errand: Errand,
         fetch: impl Future<Output = Result<V>> + Send + 'static,
@@ -263,12 +265,17 @@ where
                     values.insert(landed.key.clone(), Arc::clone(&value));
                     Ok(value)
                 }
-                (Err(error), Some(stale)) if error.tells_nothing() => {
+                // Not one that somebody has thrown away meanwhile.
+                (Err(error), Some(stale))
+                    if error.tells_nothing()
+                        && values.get(&landed.key).is_some_and(|kept| Arc::ptr_eq(&kept, &stale)) =>
+                {
                     tracing::warn!(%error, "what was known before is believed for the time being");
                     Ok(stale)
                 }
                 (Err(error), stale) => {
-                    if let Some(stale) = stale.filter(|_| !error.tells_nothing()) {
+                    // A renewal that fails leaves what is good still.
+                    if let Some(stale) = stale.filter(|_| !is_renewal && !error.tells_nothing()) {
                         discard(&values, &landed.key, &stale);
                     }
                     Err(error)

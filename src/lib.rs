@@ -62,10 +62,10 @@
 //!
 //! # Where state lives
 //!
-//! Links, previews and playlists live in bounded caches and end with the process; of the entries, those in use. On disk, in
-//! the state folder, are the API token, each account's tokens, sealed, with the key unless the operator has it, the
-//! entries that drives have listed, and, if the operator wants it, blocks of files; see [`state`]. The stream engine holds what is being read: the accounts' connections, and at
-//! most a window for each stream.
+//! Links, previews, playlists and the entries in use live in bounded caches and end with the process. On disk, in the state
+//! folder, are the API token, each account's tokens, sealed, with the key unless the operator has it, the entries that drives
+//! have listed, and, if the operator wants it, blocks of files; see [`state`]. The stream engine holds what is being read: the
+//! accounts' connections, and at most a window for each stream.
 
 pub mod app;
 pub mod budget;

@@ -138,7 +138,7 @@ pub trait Driver: Debug + Send + Sync + 'static {
 pub type Show = Box<dyn Fn(LoginStep<'_>) + Send + Sync>;
 
 /// A step of a login, for the person who logs in.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub enum LoginStep<'a> {
     /// They are to open this address, or to scan it as a QR code. It takes the place of the one before.
     Open(&'a str),

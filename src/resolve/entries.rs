@@ -5,6 +5,7 @@
 //! looked at where memory has nothing, so that a start reads nothing, and a small memory is enough for a large library.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -35,6 +36,8 @@ struct Inner {
     listing_ttl: Duration,
     negative_ttl: Duration,
     store: Option<Store>,
+    /// Counts what made older answers void, so that one that was being read from disk meanwhile is not put over a newer.
+    changes: AtomicU64,
 }
 
 /// Which page.
@@ -88,6 +91,7 @@ impl Entries {
             listing_ttl: settings.listing_ttl,
             negative_ttl: settings.negative_ttl,
             store,
+            changes: AtomicU64::new(0),
         }))
     }
 
@@ -121,8 +125,9 @@ impl Entries {
         path: &VirtualPath,
         fresh: bool,
     ) -> Result<Listing> {
+        let asked = self.0.clock.now();
         let first = self.first_page(mount, path, fresh).await?;
-        let is_stale = !first.life.has(Spare::Alive, self.0.clock.now());
+        let is_stale = first.life.until < asked || (fresh && first.life.from < asked);
         if is_stale {
             self.0.counters.stale();
         }
@@ -161,6 +166,11 @@ impl Entries {
         number: u32,
     ) -> Result<Option<Arc<Page>>> {
         let Some(from) = previous.next.clone() else { return Ok(None) };
+        if number > MOST_PAGES {
+            return Err(
+                Error::new(ErrorKind::Upstream, "list a folder").saying("the drive's listing has no end")
+            );
+        }
         let key = PageKey::After(previous.listing, number);
         let (this, owner, folder, before) =
             (self.clone(), Arc::clone(mount), path.clone(), Arc::clone(previous));
@@ -169,7 +179,15 @@ impl Entries {
         let page = self.0.pages.get_or_fetch(key, Spare::Alive, self.0.clock.now(), fetch).await;
         if page.as_ref().is_err_and(|error| !error.tells_nothing()) {
             // The marker leads nowhere any more, so the listing is begun anew.
-            self.0.pages.remove(&PageKey::First(mount.id, path.clone()));
+            let first = PageKey::First(mount.id, path.clone());
+            if let Some(known) = self.0.pages.get(&first, Spare::Alive, self.0.clock.now())
+                && known.listing == previous.listing
+            {
+                self.0.pages.discard(&first, &known);
+            }
+            if let Some(shelf) = self.shelf(mount).await {
+                shelf.remove(path, 0);
+            }
         }
         page.map(Some)
     }
@@ -177,6 +195,7 @@ impl Entries {
     /// Throws away what is known of `path` and of the folder that lists it.
     pub(super) async fn forget(&self, mount: &Arc<Mount>, path: &VirtualPath) {
         let shelf = self.shelf(mount).await;
+        self.0.changes.fetch_add(1, Ordering::Relaxed);
         self.0.found.remove(&(mount.id, path.clone()));
         if let Some(shelf) = &shelf {
             shelf.remove(path, ENTRY);
@@ -274,6 +293,7 @@ impl Entries {
         if let Some(page) = self.0.pages.get(&key, Spare::Alive, self.0.clock.now()) {
             return Some(page);
         }
+        let changes = self.0.changes.load(Ordering::Relaxed);
         let page = match previous {
             None => shelf?.get(path, 0, |stamp| self.life_of(&mount.driver, stamp, age)).await?,
             Some(previous) => {
@@ -282,7 +302,7 @@ impl Entries {
             }
         };
         let page = Arc::new(page);
-        if age == Age::Fresh {
+        if age == Age::Fresh && self.0.changes.load(Ordering::Relaxed) == changes {
             self.0.pages.put(key, Arc::clone(&page));
         }
         Some(page)
@@ -311,7 +331,7 @@ impl Entries {
         if !fresh && let Some(page) = kept(Age::Fresh).await {
             return Ok(page);
         }
-        let asked = async {
+        let ask = async || {
             let folder = self.find(mount, path).await?;
             if !folder.is_folder() {
                 return Err(
@@ -324,7 +344,12 @@ impl Entries {
             let life = self.life(&mount.driver, self.0.listing_ttl);
             self.ask(mount, path, folder, None, listing, life).await
         };
-        let asked = asked.await;
+        let mut asked = ask().await;
+        if asked.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) && !path.is_root() {
+            // The id may be that of a folder which has been made anew since.
+            self.forget(mount, path).await;
+            asked = ask().await;
+        }
         match (&asked, &shelf) {
             (Ok(page), Some(shelf)) => shelf.put(path, 0, page, self.now()),
             (Err(error), Some(_)) if error.tells_nothing() => {
@@ -372,6 +397,7 @@ impl Entries {
         life: Life,
     ) -> Result<Page> {
         let page = mount.driver.page(&folder, from).await?;
+        self.0.changes.fetch_add(1, Ordering::Relaxed);
         let entries = page.entries.into_iter().filter(|entry| {
             // A name that cannot stand in a path has no address.
             let Ok(child) = path.join(&entry.name) else { return false };
@@ -402,7 +428,11 @@ impl Entries {
         let whole = self.life(driver, self.0.listing_ttl);
         match (whole.total().checked_sub(old), age) {
             (Some(left), _) if !left.is_zero() => Some(Life::starting(whole.from, left)),
-            (_, Age::Any) if old < whole.total() + OUTAGE => Some(Life::starting(whole.from, Duration::ZERO)),
+            (_, Age::Any) if old < whole.total() + OUTAGE => {
+                // Over for as long as it is, as far as the clock goes back, which begins with the machine.
+                let over = whole.from.checked_sub(old.saturating_sub(whole.total())).unwrap_or(whole.from);
+                Some(Life::starting(over, Duration::ZERO))
+            }
             _ => None,
         }
     }
@@ -452,6 +482,8 @@ impl Lease for Found {
     }
 }
 
+/// A listing of a million entries; a longer one goes in circles.
+const MOST_PAGES: u32 = 5000;
 /// In place of the number of a page: what was said of a path by itself.
 const ENTRY: u32 = u32::MAX;
 /// Entries in memory; chosen: those that are played or looked at, some 10 MiB.

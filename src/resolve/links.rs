@@ -131,10 +131,13 @@ impl Links {
             let source = mount.driver.source(&entry).await?;
             let now = clock.now();
             let life = match &source {
-                Source::Link(link) => learned.believed(&mount.driver.info().account, link.life, now),
+                Source::Link(link) => {
+                    let life = learned.believed(&mount.driver.info().account, link.life, now);
+                    counters.believe(&mount, life);
+                    life
+                }
                 Source::Open(_) => Life::unlimited(now),
             };
-            counters.believe(&mount, life);
             Ok(SourceLease { source, life, is_renewed: AtomicBool::new(false) })
         }
     }
@@ -163,26 +166,32 @@ impl Learned {
     /// long as this one lived, but at least half as long as before, since one refusal may be chance.
     fn died(&self, account: &Arc<str>, life: Life, now: Instant) -> Duration {
         let lived = now.saturating_duration_since(life.from);
-        let longest = lived.max(life.total() / 2).max(SHORTEST);
-        self.beliefs().insert(Arc::clone(account), Belief { longest, since: now });
+        let mut beliefs = self.beliefs();
+        // An older link that was believed longer teaches nothing new.
+        let present = beliefs.get(account).map_or(Duration::MAX, |belief| belief.now(now));
+        let longest = lived.max(life.total() / 2).max(SHORTEST).min(present);
+        beliefs.insert(Arc::clone(account), Belief { longest, since: now });
         longest
     }
 
-    /// What is believed of a link that claims `life`. What was learned doubles with every while in which nothing died.
+    /// What is believed of a link that claims `life`.
     fn believed(&self, account: &Arc<str>, life: Life, now: Instant) -> Life {
-        let mut beliefs = self.beliefs();
-        let Some(belief) = beliefs.get(account) else { return life };
-        let calm = now.saturating_duration_since(belief.since).as_secs() / CALM.as_secs();
-        let longest = belief.longest.saturating_mul(1 << calm.min(16));
-        if longest >= life.total() {
-            beliefs.remove(account);
-            return life;
-        }
-        Life::starting(life.from, longest)
+        let longest = self.beliefs().get(account).map_or(Duration::MAX, |belief| belief.now(now));
+        Life::starting(life.from, longest.min(life.total()))
     }
 
     fn beliefs(&self) -> MutexGuard<'_, HashMap<Arc<str>, Belief>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Belief ===
+
+impl Belief {
+    /// It doubles with every while in which nothing died.
+    fn now(self, now: Instant) -> Duration {
+        let calm = now.saturating_duration_since(self.since).as_secs() / CALM.as_secs();
+        self.longest.saturating_mul(1 << calm.min(16))
     }
 }
 

@@ -178,3 +178,37 @@ async fn an_administrator_can_have_a_folder_listed_again_and_a_guest_cannot() {
     let page = rig.get("/browse/ali/a/?refresh=true").header("authorization", "test-token").send().await;
     assert_eq!((page.status, page.text().matches("<tr").count()), (200, 3));
 }
+
+#[tokio::test]
+async fn a_folder_that_was_made_anew_is_listed_at_once_when_its_listing_is_over() {
+    let rig = Rig::start(|drive| drive.file("/shows/a/1.mkv", Content::Virtual { len: 10, seed: 1 })).await;
+    let rows = async |path: &str| {
+        let page = rig.get(path).header("authorization", "test-token").send().await;
+        (page.status, page.text().matches("<tr").count())
+    };
+    assert_eq!(rows("/browse/ali/shows/").await, (200, 1));
+    assert_eq!(rows("/browse/ali/shows/a/").await, (200, 1));
+    rig.sim.remove("/shows/a");
+    for name in ["2", "3"] {
+        rig.sim.add_file(&format!("/shows/a/{name}.mkv"), Content::Virtual { len: 10, seed: 1 });
+    }
+    // The listing above it still has the former folder's id.
+    assert_eq!(rows("/browse/ali/shows/a/?refresh=true").await, (200, 2));
+}
+
+#[tokio::test]
+async fn a_listing_that_the_drive_no_longer_goes_on_with_is_begun_anew() {
+    let sim = drive(600).await;
+    let site = Site::start(&configuration(&sim, &setup("")), TempDir::new().unwrap()).await;
+    let gone =
+        Fault::Code { status: 400, code: "InvalidParameter.Marker".to_owned(), message: String::new() };
+    // The first page comes, and its marker leads nowhere.
+    let mut answer = site.get("/browse/ali/large/").open().await;
+    sim.fault(Endpoint::List, gone, 1);
+    while let Ok(Some(_)) = answer.chunk().await {}
+    sim.clear_faults();
+    sim.reset_counts();
+    let whole = site.get("/browse/ali/large/").send().await;
+    assert_eq!(whole.text().matches("<tr").count(), 600);
+    assert_eq!(sim.counts().of(Endpoint::List), 3, "from its beginning");
+}

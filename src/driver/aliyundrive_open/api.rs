@@ -77,8 +77,16 @@ impl Account {
     }
 
     /// Logs in anew. What was known of the account before is forgotten: it may be another.
-    pub(super) async fn log_in(&self, show: Show) -> Result<()> {
-        self.vault.log_in(show).await?;
+    pub(super) async fn log_in(self: &Arc<Self>, show: Show) -> Result<()> {
+        let code = self.vault.consent(show).await?;
+        // The code works once, and what follows belongs together: it goes on whoever gives up waiting for it.
+        let account = Arc::clone(self);
+        let entered = self.tasks.spawn(async move { account.enter(&code).await }).await;
+        entered.unwrap_or_else(|panic| Err(Error::new(ErrorKind::Internal, "log in").caused_by(panic)))
+    }
+
+    async fn enter(&self, code: &str) -> Result<()> {
+        self.vault.enter(code).await?;
         let forgotten = std::fs::remove_file(&self.drives_file);
         *self.present() = Arc::new(Known::new(&self.tasks));
         match forgotten {

@@ -74,7 +74,7 @@ pub(super) fn refusal(
         }
         "InvalidResource.FileTypeFolder" => is_final(ErrorKind::NotAFile, "this is a folder, not a file"),
         "NotFound.File" | "NotFound.FileId" => is_final(ErrorKind::NotFound, "not found"),
-        "InvalidParameter.Limit" => Refusal::Final(error(ErrorKind::Invalid)),
+        "InvalidParameter.Limit" | "InvalidParameter.Marker" => Refusal::Final(error(ErrorKind::Invalid)),
         "NotFound.VideoPreviewInfo" | "NotFound.View" => {
             is_final(ErrorKind::Unsupported, "the drive cannot transcode this file; play the original")
         }

@@ -27,12 +27,12 @@ enum Step {
 }
 
 impl Vault {
-    /// Waits for somebody's consent, and keeps the tokens in place of those in use. A session that expires is followed by another.
+    /// Waits for somebody's consent, and returns the code of it. A session that expires is followed by another.
     ///
     /// # Errors
     /// `Unsupported` where the token server has no such way, `Unavailable` where the drive does not know the app; what a
     /// call failed with, after it has failed several times in a row.
-    pub(super) async fn log_in(&self, show: Show) -> Result<()> {
+    pub(super) async fn consent(&self, show: Show) -> Result<String> {
         loop {
             let session = self.open_session().await?;
             show(LoginStep::Open(&format!("{CONSENT_PAGE}{}", session.sid)));
@@ -53,19 +53,27 @@ impl Vault {
                 }
             };
             if let Some(code) = code {
-                let tokens = self.inner.exchange(Grant::Code(&code)).await.map_err(into_error)?;
-                if tokens.refresh_token.is_empty() {
-                    return Err(Error::new(ErrorKind::Unavailable, OPERATION)
-                        .saying("the drive gave no refresh token for this app"));
-                }
-                let kept = self.inner.keep(tokens).await;
-                // Whoever asks from now on finds the new ones.
-                if let Ok(former) = self.token().await {
-                    self.cell.discard(&former);
-                }
-                return kept;
+                return Ok(code);
             }
         }
+    }
+
+    /// Exchanges the code of a consent, and keeps the tokens in place of those in use. Not to be dropped: the code works once.
+    ///
+    /// # Errors
+    /// What the exchange fails with, or keeping the tokens.
+    pub(super) async fn enter(&self, code: &str) -> Result<()> {
+        let tokens = self.inner.exchange(Grant::Code(code)).await.map_err(into_error)?;
+        if tokens.refresh_token.is_empty() {
+            return Err(Error::new(ErrorKind::Unavailable, OPERATION)
+                .saying("the drive gave no refresh token for this app"));
+        }
+        let kept = self.inner.keep(tokens).await;
+        // Whoever asks from now on finds the new ones.
+        if let Ok(former) = self.token().await {
+            self.cell.discard(&former);
+        }
+        kept
     }
 
     async fn open_session(&self) -> Result<Session> {

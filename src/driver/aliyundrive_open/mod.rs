@@ -166,7 +166,7 @@ impl Driver for AliyunDrive {
         let limit = self.page_limit.load(Ordering::Relaxed);
         let page = match self.account.list(&request(limit)).await {
             // The documented limit is 100, every server-side client sends 200 and is served.
-            Err(error) if limit > DOCUMENTED_PAGE && error.kind() == ErrorKind::Invalid => {
+            Err(error) if from.is_none() && limit > DOCUMENTED_PAGE && error.kind() == ErrorKind::Invalid => {
                 let page = self.account.list(&request(DOCUMENTED_PAGE)).await?;
                 self.page_limit.store(DOCUMENTED_PAGE, Ordering::Relaxed);
                 page

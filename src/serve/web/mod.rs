@@ -84,8 +84,10 @@ impl Site {
             return Ok(response);
         }
         let is_administrator = request.extensions().get::<Administrator>().is_some();
-        // It costs calls, so not everybody may have it.
-        let fresh = is_administrator && (target.query.refresh || target.no_cache);
+        // It costs calls, so not everybody may have it, and no page of others in their name.
+        let is_from_elsewhere =
+            request.headers().get("sec-fetch-site").is_some_and(|site| site == "cross-site");
+        let fresh = is_administrator && !is_from_elsewhere && (target.query.refresh || target.no_cache);
         let listing = self.find(&target.path, Want::Children { fresh }).await?.into_children()?;
         let is_mount = found.mount.is_some_and(|mount| mount.path == target.path);
         let page = FolderPage {
