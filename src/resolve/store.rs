@@ -5,11 +5,13 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use redb::backends::FileBackend;
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
+use tokio::task::JoinError;
 use tokio_util::task::TaskTracker;
 
 use super::counters::Counters;
@@ -27,6 +29,8 @@ struct Inner {
     most: u64,
     pending: Mutex<Pending>,
     tasks: TaskTracker,
+    /// Set once the disk has failed: redb then answers nothing more until it is opened again.
+    is_broken: AtomicBool,
 }
 
 /// What is to be written; nothing where something is to be removed.
@@ -66,7 +70,8 @@ impl Store {
         match opened {
             Ok(database) => {
                 let pending = Mutex::default();
-                let inner = Inner { counters, database, most, pending, tasks: tasks.clone() };
+                let is_broken = AtomicBool::new(false);
+                let inner = Inner { counters, database, most, pending, tasks: tasks.clone(), is_broken };
                 inner.counters.keep(inner.total().unwrap_or_default());
                 Some(Self(Arc::new(inner)))
             }
@@ -83,18 +88,11 @@ impl Store {
             return change;
         }
         let inner = Arc::clone(&self.0);
-        let read = tokio::task::spawn_blocking(move || inner.read(&key)).await;
-        match read.map_err(|panic| panic.to_string()) {
-            Ok(Ok(kept)) => kept,
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "what was kept of a folder cannot be read");
-                None
-            }
-            Err(error) => {
-                tracing::warn!(error, "what was kept of a folder cannot be read");
-                None
-            }
+        if inner.is_broken.load(Ordering::Relaxed) {
+            return None;
         }
+        let read = tokio::task::spawn_blocking(move || inner.read(&key)).await;
+        self.0.checked(read).flatten()
     }
 
     /// Keeps a page under `key`, in place of what was there.
@@ -108,6 +106,9 @@ impl Store {
     }
 
     fn change(&self, key: Key, change: Change) {
+        if self.0.is_broken.load(Ordering::Relaxed) {
+            return;
+        }
         let mut pending = self.0.pending();
         pending.waiting.insert(key, change);
         if !std::mem::replace(&mut pending.is_written, true) {
@@ -135,13 +136,24 @@ impl Inner {
             };
             let inner = Arc::clone(&self);
             let written = tokio::task::spawn_blocking(move || inner.write(&changes)).await;
-            match written.map_err(|panic| panic.to_string()) {
-                Ok(Ok(total)) => self.counters.keep(total),
-                Ok(Err(error)) => tracing::warn!(%error, "folders cannot be kept"),
-                Err(error) => tracing::warn!(error, "folders cannot be kept"),
+            if let Some(total) = self.checked(written) {
+                self.counters.keep(total);
             }
             self.pending().writing = Arc::default();
         }
+    }
+
+    /// What the database answered; the first time that it fails, or panics, is the last that it is asked.
+    fn checked<T>(&self, result: Result<Result<T, redb::Error>, JoinError>) -> Option<T> {
+        let error = match result {
+            Ok(Ok(answer)) => return Some(answer),
+            Ok(Err(error)) => error.to_string(),
+            Err(panic) => panic.to_string(),
+        };
+        if !self.is_broken.swap(true, Ordering::Relaxed) {
+            tracing::error!(error, "what drives list can be kept on disk no more, until the next start");
+        }
+        None
     }
 
     fn read(&self, key: &Key) -> Result<Option<Vec<u8>>, redb::Error> {
