@@ -19,9 +19,10 @@ pub(crate) struct Browser {
     _profile: TempDir,
 }
 
-impl Browser {
-    pub(crate) async fn start() -> Self {
-        let profile = TempDir::new().unwrap();
+/// A running chromedriver and its port. It takes a port that is free on one family of addresses and ends where the other has it
+/// in use, which happens while many tests listen; then another one is started.
+async fn driver() -> (Child, String) {
+    for _ in 0..10 {
         let mut driver = Command::new("chromedriver")
             .arg("--port=0")
             .stdout(Stdio::piped())
@@ -30,12 +31,19 @@ impl Browser {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
-        let port = loop {
-            let line = lines.next_line().await.unwrap().expect("chromedriver says its port");
+        while let Some(line) = lines.next_line().await.unwrap() {
             if let Some((_, rest)) = line.split_once("successfully on port ") {
-                break rest.trim_end_matches('.').to_owned();
+                return (driver, rest.trim_end_matches('.').to_owned());
             }
-        };
+        }
+    }
+    panic!("chromedriver ends each time it is started");
+}
+
+impl Browser {
+    pub(crate) async fn start() -> Self {
+        let profile = TempDir::new().unwrap();
+        let (driver, port) = driver().await;
         let arguments = [
             "--headless=new",
             "--no-sandbox",
