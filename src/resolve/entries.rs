@@ -2,7 +2,7 @@
 //!
 //! A listing answers for every child of its folder. Where no listing is at hand, a driver that can finds the
 //! path in one call; for the others the path is walked from listing to listing. What was said is kept on disk too; it is
-//! looked at where memory has nothing, so that a start reads nothing, and a small memory is enough for a large library.
+//! looked at where memory has nothing, so that a start loads nothing, and a small memory is enough for a large library.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
