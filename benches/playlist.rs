@@ -20,6 +20,8 @@ use sluice::serve::plan::{Offer, Wish, reply};
 use sluice::serve::target::Target;
 use sluice::sign::Signer;
 
+const TWO_HOURS: Duration = Duration::from_secs(7200);
+
 /// A drive's playlist of two hours: 720 segments with addresses as long as the real ones.
 fn two_hours() -> String {
     let query = format!(
@@ -41,9 +43,9 @@ fn playlists(c: &mut Criterion) {
     let mut group = c.benchmark_group("playlist");
     group.throughput(Throughput::Bytes(text.len() as u64));
     group.bench_function("parse_two_hours", |b| {
-        b.iter(|| black_box(MediaPlaylist::parse(text.clone(), &base).is_ok()));
+        b.iter(|| black_box(MediaPlaylist::parse(text.clone(), &base, TWO_HOURS).is_ok()));
     });
-    let playlist = MediaPlaylist::parse(text.clone(), &base).expect("a playlist");
+    let playlist = MediaPlaylist::parse(text.clone(), &base, TWO_HOURS).expect("a playlist");
     group.bench_function("rewrite_two_hours", |b| b.iter(|| black_box(playlist.rewritten("?sign=abc%3A0"))));
     group.finish();
 }
@@ -71,12 +73,14 @@ fn decisions(c: &mut Criterion) {
         client: Client::Kodi,
         https: false,
         segment: false,
+        cors: false,
         in_the_middle: false,
     };
     let offer = Offer::Link {
         https: true,
         needs_headers: false,
         fresh: true,
+        cors: true,
         left: Duration::from_secs(900),
         film: None,
     };

@@ -3,6 +3,7 @@
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tower::ServiceExt;
 
+use super::client::Client;
 use super::plan::{Delivery, Offer, Reply, Way, Wish, reply};
 use super::target::{Endpoint, Target, Via};
 use super::{Site, media_type};
@@ -59,6 +60,7 @@ impl Site {
             client: target.client,
             https: self.0.addresses.is_https(),
             segment: false,
+            cors: target.client == Client::Browser && fetch_mode(request) == Some("cors"),
             in_the_middle: matches!(reply, Reply::Part(range) if range.start > 0),
         };
         if request.method() == Method::HEAD || !matches!(reply, Reply::Whole | Reply::Part(_)) {
@@ -97,6 +99,8 @@ impl Site {
         let offer = Offer::Link {
             https: link.url.scheme().eq_ignore_ascii_case("https"),
             needs_headers: !link.headers.is_empty(),
+            // Not known of files, and no player asks in this way.
+            cors: false,
             fresh: lease.life().has(Spare::HandOut, now),
             left: lease.life().left(now),
             film: file.entry.duration,
@@ -114,30 +118,14 @@ impl Site {
         delivery: Delivery,
     ) -> Result<Response> {
         let Known { mount, entry } = file;
-        let (status, range) = match reply {
-            Reply::NotModified => (StatusCode::NOT_MODIFIED, None),
-            Reply::NotSatisfiable => (StatusCode::RANGE_NOT_SATISFIABLE, None),
-            Reply::Part(range) => (StatusCode::PARTIAL_CONTENT, Some(range)),
-            Reply::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, None),
-            Reply::Whole => (StatusCode::OK, Some(ByteRange::whole(entry.len))),
-        };
-        let mut response = response_of(status);
-        describe(response.headers_mut(), entry, target);
-        tell(response.headers_mut(), delivery, "proxy");
-        let Some(range) = range else {
-            if status == StatusCode::RANGE_NOT_SATISFIABLE {
-                set(response.headers_mut(), header::CONTENT_RANGE, &format!("bytes */{}", entry.len));
-            }
-            if status != StatusCode::NOT_MODIFIED {
-                set(response.headers_mut(), header::CONTENT_LENGTH, "0");
-            }
-            return Ok(response);
-        };
-        if status == StatusCode::PARTIAL_CONTENT {
-            response.headers_mut().insert(header::CONTENT_RANGE, range.to_content_range(entry.len));
+        // The path names the file as the viewer sees it; an entry's own name is upstream text.
+        let name = target.path.name().unwrap_or_default();
+        let (mut response, range) = described(name, entry, reply, delivery);
+        if target.query.download {
+            let value = format!("attachment; filename*=UTF-8''{}", encode_component(name));
+            set(response.headers_mut(), header::CONTENT_DISPOSITION, &value);
         }
-        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(range.len()));
-        if method != Method::HEAD {
+        if let Some(range) = range.filter(|_| method != Method::HEAD) {
             let origin = FileOrigin::new(self.0.resolve.clone(), target.path.clone(), file.clone());
             let audience =
                 Audience { may_probe: target.client.may_probe(), patience: target.client.patience() };
@@ -155,12 +143,52 @@ impl Site {
     }
 }
 
+/// What a browser says that it does with the answer, where it says so: `cors`, `no-cors`, `navigate`.
+pub(super) fn fetch_mode(request: &Request) -> Option<&str> {
+    request.headers().get("sec-fetch-mode")?.to_str().ok()
+}
+
 /// An answer with room for the headers that it will get, those of the layers among them.
 fn response_of(status: StatusCode) -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
     *response.headers_mut() = HeaderMap::with_capacity(20);
     response
+}
+
+/// An answer of bytes without its body, and which bytes belong in it, if any.
+pub(super) fn described(
+    name: &str,
+    entry: &Entry,
+    reply: Reply,
+    delivery: Delivery,
+) -> (Response, Option<ByteRange>) {
+    let (status, range) = match reply {
+        Reply::NotModified => (StatusCode::NOT_MODIFIED, None),
+        Reply::NotSatisfiable => (StatusCode::RANGE_NOT_SATISFIABLE, None),
+        Reply::Part(range) => (StatusCode::PARTIAL_CONTENT, Some(range)),
+        Reply::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, None),
+        Reply::Whole => (StatusCode::OK, Some(ByteRange::whole(entry.len))),
+    };
+    let mut response = response_of(status);
+    let headers = response.headers_mut();
+    describe(headers, name, entry);
+    tell(headers, delivery, "proxy");
+    match (status, range) {
+        (StatusCode::NOT_MODIFIED, _) => {}
+        (StatusCode::RANGE_NOT_SATISFIABLE, _) => {
+            set(headers, header::CONTENT_RANGE, &format!("bytes */{}", entry.len));
+            set(headers, header::CONTENT_LENGTH, "0");
+        }
+        (_, None) => set(headers, header::CONTENT_LENGTH, "0"),
+        (status, Some(range)) => {
+            if status == StatusCode::PARTIAL_CONTENT {
+                headers.insert(header::CONTENT_RANGE, range.to_content_range(entry.len));
+            }
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(range.len()));
+        }
+    }
+    (response, range)
 }
 
 /// A redirect that nobody may keep: the address is a credential with an end.
@@ -194,10 +222,8 @@ pub(super) fn set(headers: &mut HeaderMap, name: http::HeaderName, value: &str) 
 }
 
 /// What is said of a file on every answer about it. The drive's own headers do not pass.
-fn describe(headers: &mut HeaderMap, entry: &Entry, target: &Target) {
+fn describe(headers: &mut HeaderMap, name: &str, entry: &Entry) {
     let validators = entry.validators();
-    // The path names the file as the viewer sees it; an entry's own name is upstream text.
-    let name = target.path.name().unwrap_or_default();
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type::of(name)));
     // Whoever asks again shows the ETag and gets a 304.
@@ -207,10 +233,5 @@ fn describe(headers: &mut HeaderMap, entry: &Entry, target: &Target) {
     if let Some(date) = validators.modified.and_then(http_date) {
         set(headers, header::LAST_MODIFIED, &date);
     }
-    if target.query.download {
-        let value = format!("attachment; filename*=UTF-8''{}", encode_component(name));
-        set(headers, header::CONTENT_DISPOSITION, &value);
-    } else {
-        headers.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static("inline"));
-    }
+    headers.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static("inline"));
 }

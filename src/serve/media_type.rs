@@ -39,8 +39,6 @@ pub fn kind_of(name: &str) -> Kind {
 pub const HTML: &str = "text/html; charset=utf-8";
 /// Of playlists; Kodi and Safari decide by it.
 pub const PLAYLIST: &str = "application/vnd.apple.mpegurl";
-/// Of segments.
-pub const SEGMENT: &str = "video/mp2t";
 /// Of errors.
 pub const TEXT: &str = "text/plain; charset=utf-8";
 /// Of subtitles.

@@ -26,12 +26,11 @@ use tokio_util::task::TaskTracker;
 use tower::{Service, ServiceExt};
 
 use self::addresses::Addresses;
-use self::hls::{PlaylistKey, PlaylistLease};
+use self::hls::{PlaylistKey, PlaylistLease, Transcodes};
 use self::target::{Endpoint, Part, Target};
 use self::web::Logins;
 use crate::budget::Errand;
 use crate::clock::Clock;
-use crate::driver::EntryId;
 use crate::error::{Error, Result};
 use crate::http::{Peer, Request, Response};
 use crate::lease::LeaseCache;
@@ -55,8 +54,6 @@ pub struct Site(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     addresses: Arc<Addresses>,
-    /// When films' pictures begin, in ticks of their transcodes' clock.
-    beginnings: Cache<(MountId, EntryId), u64>,
     clock: Clock,
     engine: Engine,
     hold: Duration,
@@ -65,6 +62,11 @@ struct Inner {
     opened: Cache<VirtualPath, ()>,
     playlists: LeaseCache<PlaylistKey, PlaylistLease>,
     resolve: BoxResolve,
+    tasks: TaskTracker,
+    /// What was learned of films' transcodes.
+    transcodes: Transcodes,
+    /// Mounts of which it was said that their drive keeps some qualities back.
+    withheld: Cache<MountId, ()>,
 }
 
 // === impl Site ===
@@ -82,7 +84,6 @@ impl Site {
     ) -> Self {
         Self(Arc::new(Inner {
             addresses,
-            beginnings: Cache::new(MOST_OPENED),
             clock,
             engine,
             hold,
@@ -90,6 +91,9 @@ impl Site {
             opened: Cache::builder().max_capacity(MOST_OPENED).time_to_live(OPENED).build(),
             playlists: LeaseCache::new(playlists_kib, tasks.clone()),
             resolve,
+            tasks: tasks.clone(),
+            transcodes: Transcodes::new(),
+            withheld: Cache::new(MOST_OPENED),
         }))
     }
 

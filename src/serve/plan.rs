@@ -42,8 +42,9 @@ pub fn priority(target: &Target, is_background: bool, is_open: bool) -> Priority
             None | Some(RangeSpec::From(0) | RangeSpec::Closed(0, _)) => Priority::Play,
             Some(_) => Priority::Seek,
         },
-        Endpoint::Hls(Part::Segment { .. }) => Priority::Seek,
-        Endpoint::Hls(_) => Priority::Extra,
+        Endpoint::Hls(Part::Master | Part::Media { .. }) => Priority::Play,
+        Endpoint::Hls(Part::Attached { .. } | Part::Segment { .. }) => Priority::Seek,
+        Endpoint::Hls(Part::Subtitle { .. } | Part::SubtitlePlaylist { .. }) => Priority::Extra,
     }
 }
 
@@ -80,6 +81,8 @@ pub struct Wish {
     pub https: bool,
     /// Whether it is one of a film's many pieces.
     pub segment: bool,
+    /// Whether it is a page of perhaps another origin that asks, which may read only what the host lets it.
+    pub cors: bool,
     /// Whether it begins behind the beginning of the file. Who keeps addresses and asks us for that was given the bytes
     /// before; Chromium, Firefox and VLC give up where the same address leads elsewhere then.
     pub in_the_middle: bool,
@@ -96,6 +99,8 @@ pub enum Offer {
         needs_headers: bool,
         /// Whether it has the life to spare that a link must have to be handed out.
         fresh: bool,
+        /// Whether a page of any origin may read what is there.
+        cors: bool,
         /// How long it still lives.
         left: Duration,
         /// How long the film is, where that is known.
@@ -165,7 +170,7 @@ impl Wish {
             (Some(Via::Redirect), _) => Asked::Redirect(Some("via")),
             (None, Mode::Auto) => Asked::WhateverFits,
         };
-        let Offer::Link { https, needs_headers, fresh, left, film } = offer else {
+        let Offer::Link { https, needs_headers, fresh, cors, left, film } = offer else {
             let reason = matches!(asked, Asked::Redirect(_)).then_some("no-link");
             return Delivery { way: Way::Bytes, reason };
         };
@@ -176,6 +181,9 @@ impl Wish {
             Some("https-to-http")
         } else if !self.https && https && !self.client.follows_to_https() {
             Some("http-to-https")
+        } else if self.cors && !cors {
+            // A browser fetches it and throws it away.
+            Some("no-cors")
         } else {
             None
         };
@@ -213,6 +221,7 @@ mod tests {
         https: true,
         needs_headers: false,
         fresh: true,
+        cors: true,
         left: Duration::from_secs(900),
         film: None,
     };
@@ -224,6 +233,7 @@ mod tests {
             client: Client::of(user_agent),
             https: false,
             segment: false,
+            cors: false,
             in_the_middle: false,
         };
         let delivery = wish.decide(offer);
@@ -254,6 +264,7 @@ mod tests {
             https: false,
             needs_headers: false,
             fresh: true,
+            cors: true,
             left: Duration::from_secs(900),
             film: None,
         };
@@ -266,6 +277,7 @@ mod tests {
             https: true,
             needs_headers: false,
             fresh: true,
+            cors: true,
             left: Duration::from_secs(left),
             film: Some(Duration::from_secs(film)),
         };
@@ -282,11 +294,37 @@ mod tests {
             client,
             https: false,
             segment: true,
+            cors: false,
             in_the_middle: false,
         };
         assert_eq!(segment(Client::Ffmpeg).decide(LINK).way, Way::Bytes);
         assert_eq!(segment(Client::Mpv).decide(LINK).way, Way::Bytes);
         assert_eq!(segment(Client::Infuse).decide(LINK).way, Way::Redirect);
+    }
+
+    #[test]
+    fn a_page_is_redirected_only_where_the_host_lets_it_read() {
+        let closed = Offer::Link {
+            https: true,
+            needs_headers: false,
+            fresh: true,
+            cors: false,
+            left: Duration::from_secs(900),
+            film: None,
+        };
+        let asks = |cors| Wish {
+            mode: Mode::Redirect,
+            via: None,
+            client: Client::Browser,
+            https: true,
+            segment: true,
+            cors,
+            in_the_middle: false,
+        };
+        let bytes = Delivery { way: Way::Bytes, reason: Some("no-cors") };
+        assert_eq!(asks(true).decide(closed), bytes);
+        assert_eq!(asks(true).decide(LINK).way, Way::Redirect);
+        assert_eq!(asks(false).decide(closed).way, Way::Redirect);
     }
 
     #[test]
@@ -303,8 +341,14 @@ mod tests {
 
     #[test]
     fn what_cannot_be_redirected_is_delivered_with_the_reason() {
-        let bound =
-            Offer::Link { https: true, needs_headers: true, fresh: true, left: Duration::MAX, film: None };
+        let bound = Offer::Link {
+            https: true,
+            needs_headers: true,
+            fresh: true,
+            cors: true,
+            left: Duration::MAX,
+            film: None,
+        };
         assert_eq!(decide(Mode::Redirect, None, "Lavf/59", bound), (Way::Bytes, Some("link-needs-headers")));
         assert_eq!(decide(Mode::Auto, None, "Lavf/59", bound), (Way::Bytes, None));
         assert_eq!(decide(Mode::Redirect, None, "Lavf/59", Offer::Nothing), (Way::Bytes, Some("no-link")));
@@ -315,10 +359,17 @@ mod tests {
             client: Client::Browser,
             https: true,
             segment: false,
+            cors: false,
             in_the_middle: false,
         };
-        let plain =
-            Offer::Link { https: false, needs_headers: false, fresh: true, left: Duration::MAX, film: None };
+        let plain = Offer::Link {
+            https: false,
+            needs_headers: false,
+            fresh: true,
+            cors: true,
+            left: Duration::MAX,
+            film: None,
+        };
         assert_eq!(wish.decide(plain), Delivery { way: Way::Bytes, reason: Some("https-to-http") });
     }
 }

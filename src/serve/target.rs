@@ -4,6 +4,7 @@ use http::{Method, header};
 use url::form_urlencoded;
 
 use super::client::Client;
+use super::hls::playlist::EXTENSIONS;
 use super::web::Asset;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::Request;
@@ -55,12 +56,23 @@ pub enum Part {
         /// `ld`, `sd`, …
         variant: String,
     },
+    /// What a tag of a variant's playlist names, such as an initialisation section.
+    Attached {
+        /// `ld`, `sd`, …
+        variant: String,
+        /// From 0, in the order of the playlist.
+        number: usize,
+        /// As its address ends.
+        extension: &'static str,
+    },
     /// A piece of a variant.
     Segment {
         /// `ld`, `sd`, …
         variant: String,
         /// From 0.
         index: usize,
+        /// As its address ends.
+        extension: &'static str,
     },
     /// A text track as WebVTT.
     Subtitle {
@@ -193,10 +205,18 @@ fn split_hls(rest: &str) -> Option<(Part, &str)> {
         }
         return Some((Part::Media { variant: tag(name)? }, above));
     }
-    if let Some(number) = last.strip_suffix(".ts") {
+    let (stem, extension) = last.rsplit_once('.')?;
+    if let Some(extension) = EXTENSIONS.into_iter().find(|known| *known == extension) {
+        let attached = stem.strip_prefix('x');
+        let digits = attached.unwrap_or(stem);
         // "+1" and "01" would be second names of one segment.
-        let index: usize = number.parse().ok().filter(|index: &usize| index.to_string() == number)?;
-        return Some((Part::Segment { variant: tag(name)?, index }, above));
+        let number: usize = digits.parse().ok().filter(|number: &usize| number.to_string() == digits)?;
+        let variant = tag(name)?;
+        let part = match attached {
+            None => Part::Segment { variant, index: number, extension },
+            Some(_) => Part::Attached { variant, number, extension },
+        };
+        return Some((part, above));
     }
     let language = tag(last.strip_suffix(".vtt")?)?;
     if name == "subtitles" {
@@ -286,7 +306,12 @@ mod tests {
             ("/p/b.mkv?download", Endpoint::Proxied, "/b.mkv"),
             ("/hls/a/b.mkv/master.m3u8", hls(Part::Master), "/a/b.mkv"),
             ("/hls/b.mkv/ld/index.m3u8", hls(Part::Media { variant: ld.clone() }), "/b.mkv"),
-            ("/hls/b.mkv/ld/12.ts", hls(Part::Segment { variant: ld, index: 12 }), "/b.mkv"),
+            (
+                "/hls/b.mkv/ld/x0.mp4",
+                hls(Part::Attached { variant: ld.clone(), number: 0, extension: "mp4" }),
+                "/b.mkv",
+            ),
+            ("/hls/b.mkv/ld/12.ts", hls(Part::Segment { variant: ld, index: 12, extension: "ts" }), "/b.mkv"),
             (
                 "/hls/b.mkv/subtitles/zh/index.m3u8",
                 hls(Part::SubtitlePlaylist { language: zh.clone() }),
@@ -306,6 +331,8 @@ mod tests {
             "/x/y",
             "/hls/b.mkv/ld/01.ts",
             "/hls/b.mkv/ld/-1.ts",
+            "/hls/b.mkv/ld/1.exe",
+            "/hls/b.mkv/ld/xx1.ts",
             "/hls/b.mkv/LD/index.m3u8",
             "/assets/x",
         ] {

@@ -172,13 +172,26 @@ impl Engine {
             bytes_per_second: film.map_or(FILM, |film| entry.len as f64 / film.as_secs_f64()).max(1.0),
         };
         let is_middle = range.start >= ENDS && range.start + ENDS < entry.len;
-        let mut reader = Reader::new(content, range, audience.patience, audience.may_probe && is_middle);
-        reader.begin().await?;
-        Ok(Body::stream(reader))
+        begun(Reader::new(content, range, audience.patience, audience.may_probe && is_middle)).await
     }
 
-    /// Opens something whose length is known only to the drive, and answers with the body and that length. For pieces
-    /// of transcoded forms, which the drive does not count as connections.
+    /// Opens `range` of a piece of a transcoded form that is `total` bytes long. The drive does not count these as connections.
+    ///
+    /// # Errors
+    /// As [`Engine::part`]; `Upstream` where it has another length by now.
+    pub async fn piece(
+        &self,
+        origin: impl Origin,
+        total: u64,
+        range: ByteRange,
+        audience: Audience,
+    ) -> Result<Body> {
+        let opener = self.opener(Arc::new(origin), None);
+        let content = Content { engine: self.clone(), opener, key: None, total, bytes_per_second: FILM };
+        begun(Reader::new(content, range, audience.patience, false)).await
+    }
+
+    /// Opens a piece of a transcoded form, whose length only the drive knows, and answers with the body and that length.
     ///
     /// # Errors
     /// As [`Engine::part`].
@@ -249,6 +262,12 @@ impl Engine {
             settings: self.0.settings.clone(),
         })
     }
+}
+
+/// The body of a reader, once its first byte is here.
+async fn begun(mut reader: Reader) -> Result<Body> {
+    reader.begin().await?;
+    Ok(Body::stream(reader))
 }
 
 // === impl FileOrigin ===

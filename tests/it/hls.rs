@@ -7,6 +7,7 @@ use drive_sim::{Content, Endpoint, Fault, Sample};
 use crate::support::{FFMPEG, KODI, Rig, Setup, follow, installed};
 
 const FILM: &str = "/hls/ali/films/film.mkv";
+const HLS_JS: &str = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/156.0.0.0 Safari/537.36";
 
 async fn rig() -> Rig {
     Rig::start(|drive| drive.file("/films/film.mkv", Content::Sample(Sample::Mkv))).await
@@ -197,4 +198,235 @@ async fn subtitles_begin_when_the_picture_does() {
         assert_eq!(second, format!("X-TIMESTAMP-MAP=MPEGTS:{ticks},LOCAL:00:00:00.000"));
     }
     assert_eq!((rig.sim.counts().preview_info, rig.sim.counts().playlist), (1, 1));
+}
+
+/// The attributes of a variant in a multivariant playlist.
+fn variant<'a>(master: &'a str, name: &str) -> &'a str {
+    let lines: Vec<_> = master.lines().collect();
+    let at = lines.iter().position(|line| line.starts_with(&format!("{name}/index.m3u8"))).unwrap();
+    lines[at - 1]
+}
+
+#[tokio::test]
+async fn the_master_tells_what_is_in_a_variant_from_its_first_piece() {
+    let rig = rig().await;
+    let master = rig.get(&format!("{FILM}/master.m3u8")).send().await;
+    // As ffprobe tells of the committed segments: main profile at level 3.0 and 3.1, LC sound, 25 pictures a second.
+    for (name, size, codec) in [("ld", "640x360", "avc1.4d401e"), ("sd", "960x540", "avc1.4d401f")] {
+        let line = variant(master.text(), name);
+        for part in [
+            format!("RESOLUTION={size}"),
+            format!("CODECS=\"{codec},mp4a.40.2\""),
+            "FRAME-RATE=25.000".to_owned(),
+            "CLOSED-CAPTIONS=NONE".to_owned(),
+        ] {
+            assert!(line.contains(&part), "{part}: {line}");
+        }
+        // An estimate is not told as an average.
+        assert!(!line.contains("AVERAGE-BANDWIDTH"), "{line}");
+    }
+    // One playlist and one look a variant, for all who ask.
+    let asks = (0..50).map(|_| rig.get(&format!("{FILM}/master.m3u8")).send());
+    for again in futures_util::future::join_all(asks).await {
+        assert_eq!(again.body, master.body);
+    }
+    let counts = rig.sim.counts();
+    assert_eq!((counts.preview_info, counts.playlist, counts.segment), (1, 2, 2));
+}
+
+#[tokio::test]
+async fn the_bandwidth_is_measured_once_all_pieces_were_seen() {
+    let rig = rig().await;
+    let mut lengths = Vec::new();
+    for number in 0..6 {
+        lengths.push(rig.get(&format!("{FILM}/ld/{number}.ts")).send().await.body.len() as u64);
+    }
+    let peak = (lengths.iter().max().unwrap() * 8).div_ceil(10);
+    let average = (lengths.iter().sum::<u64>() * 8).div_ceil(60);
+    let wanted = format!(":BANDWIDTH={peak},AVERAGE-BANDWIDTH={average},");
+    let master = rig.get(&format!("{FILM}/master.m3u8?only=ld")).send().await;
+    assert!(master.text().contains(&wanted), "{wanted} {}", master.text());
+    // The other was not played.
+    let master = rig.get(&format!("{FILM}/master.m3u8")).send().await;
+    assert!(!variant(master.text(), "sd").contains("AVERAGE"), "{}", master.text());
+    assert!(!master.text().contains("INDEPENDENT"), "{}", master.text());
+}
+
+#[tokio::test]
+async fn segments_are_called_independent_once_all_of_them_are_known_to_be() {
+    let rig = rig().await;
+    let mut first = String::new();
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    while !first.contains("\n#EXT-X-INDEPENDENT-SEGMENTS\n") {
+        assert!(tokio::time::Instant::now() < deadline, "{first}");
+        // Each look ahead comes from somebody who plays.
+        for number in 0..6 {
+            rig.get(&format!("{FILM}/ld/{number}.ts")).send().await;
+        }
+        first = rig.get(&format!("{FILM}/master.m3u8?only=ld")).send().await.text().to_owned();
+    }
+}
+
+#[tokio::test]
+async fn a_segment_answers_as_a_small_file_does() {
+    let rig = rig().await;
+    let url = format!("{FILM}/ld/1.ts");
+    // Its length is not known yet: it is asked of the drive, once.
+    let head = rig.site.ask("HEAD", &url).send().await;
+    assert_eq!((head.status, head.header("content-type")), (200, "video/mp2t"));
+    assert_eq!(head.header("accept-ranges"), "bytes");
+    let whole = rig.get(&url).send().await;
+    assert_eq!(head.header("content-length"), whole.body.len().to_string());
+    let etag = whole.header("etag");
+    assert!(etag.starts_with('"') && etag == head.header("etag"), "{etag}");
+    for (range, part, told) in [
+        ("bytes=0-", 0..whole.body.len(), format!("bytes 0-{}/{}", whole.body.len() - 1, whole.body.len())),
+        ("bytes=188-375", 188..376, format!("bytes 188-375/{}", whole.body.len())),
+        (
+            "bytes=-188",
+            whole.body.len() - 188..whole.body.len(),
+            format!("bytes {}-{}/{}", whole.body.len() - 188, whole.body.len() - 1, whole.body.len()),
+        ),
+    ] {
+        for number in [1, 4] {
+            let reply = rig.get(&format!("{FILM}/ld/{number}.ts")).range(range).send().await;
+            assert_eq!(reply.status, 206, "{range}");
+            if number == 1 {
+                assert_eq!(
+                    (reply.header("content-range"), &reply.body),
+                    (&*told, &whole.body[part.clone()].to_vec())
+                );
+            }
+        }
+    }
+    let beyond = rig.get(&url).range("bytes=99999999-").send().await;
+    assert_eq!(
+        (beyond.status, beyond.header("content-range")),
+        (416, &*format!("bytes */{}", whole.body.len()))
+    );
+    let same = rig.get(&url).header("if-none-match", etag).send().await;
+    assert_eq!((same.status, same.body.len()), (304, 0));
+    assert_ne!(rig.get(&format!("{FILM}/sd/1.ts")).send().await.header("etag"), etag);
+}
+
+#[tokio::test]
+async fn a_player_is_a_piece_or_two_behind_what_the_drive_has_begun_to_make() {
+    let rig = rig().await;
+    // Opening every variant makes nothing that the drive has not made: two pieces of each are looked at, and one more.
+    for variant in ["ld", "sd"] {
+        for number in 0..2 {
+            rig.get(&format!("{FILM}/{variant}/{number}.ts")).send().await;
+        }
+    }
+    let asked = |variant: &str| {
+        let mut numbers: Vec<usize> = Vec::new();
+        for seen in rig.sim.requests() {
+            let Some((_, rest)) = seen.path.split_once(&format!("/{}/media-", variant.to_uppercase())) else {
+                continue;
+            };
+            numbers.push(rest.split('.').next().unwrap().parse().unwrap());
+        }
+        numbers.sort_unstable();
+        numbers.dedup();
+        numbers
+    };
+    let until = async |variant: &str, wanted: &[usize]| {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+        while asked(variant) != wanted {
+            assert!(tokio::time::Instant::now() < deadline, "{:?}, not {wanted:?}", asked(variant));
+            tokio::task::yield_now().await;
+        }
+    };
+    until("ld", &[0, 1, 2]).await;
+    until("sd", &[0, 1, 2]).await;
+    // Who goes on watches.
+    rig.get(&format!("{FILM}/sd/2.ts")).send().await;
+    until("sd", &[0, 1, 2, 3, 4]).await;
+    until("ld", &[0, 1, 2]).await;
+    let before = rig.sim.counts().segment;
+    for _ in 0..5 {
+        rig.get(&format!("{FILM}/sd/2.ts")).send().await;
+    }
+    assert_eq!(rig.sim.counts().segment, before + 5, "each piece is looked at once");
+}
+
+#[tokio::test]
+async fn a_list_that_grows_is_whole_for_players_and_a_missing_piece_is_waited_for() {
+    let setup = Setup { rest: "[proxy]\nhold = \"5s\"\n".to_owned(), ..Setup::default() };
+    let rig = Rig::with(setup, |drive| {
+        drive
+            .file("/films/film.mkv", Content::Sample(Sample::Mkv))
+            .settings(|settings| settings.listed_segments = Some(2))
+    })
+    .await;
+    let media = rig.get(&format!("{FILM}/ld/index.m3u8")).send().await;
+    let lines: Vec<_> = media.text().lines().filter(|line| !line.starts_with('#')).collect();
+    assert_eq!(lines, ["0.ts", "1.ts", "2.ts", "3.ts", "4.ts", "5.ts"]);
+    assert!(media.text().ends_with("#EXT-X-ENDLIST\n"), "{}", media.text());
+    let late = rig.get(&format!("{FILM}/ld/3.ts")).send().await;
+    assert_eq!((late.status, late.header("retry-after").is_empty()), (503, false), "{}", late.text());
+    // It comes while somebody waits.
+    let waits = rig.get(&format!("{FILM}/ld/4.ts")).send();
+    let grows = async {
+        let before = rig.sim.counts().playlist;
+        while rig.sim.counts().playlist == before {
+            tokio::task::yield_now().await;
+        }
+        rig.sim.settings(|settings| settings.listed_segments = None);
+    };
+    let (came, ()) = tokio::join!(waits, grows);
+    assert_eq!((came.status, came.body[0]), (200, 0x47));
+    // And a list that shrinks loses nothing for good.
+    rig.sim.settings(|settings| settings.listed_segments = Some(1));
+    rig.pass(Duration::from_secs(1000));
+    assert_eq!(rig.get(&format!("{FILM}/ld/5.ts")).send().await.status, 503);
+    assert_eq!(rig.get(&format!("{FILM}/ld/0.ts")).send().await.status, 200);
+    assert_eq!(rig.get(&format!("{FILM}/ld/6.ts")).send().await.status, 404);
+    assert_eq!(rig.sim.counts().rate_limited, 0);
+}
+
+#[tokio::test]
+async fn what_the_address_says_of_the_delivery_holds_for_the_whole_film() {
+    let rig = rig().await;
+    for (via, status) in [("redirect", 302), ("proxy", 200)] {
+        let master =
+            rig.get(&format!("{FILM}/master.m3u8?via={via}")).agent("Infuse-Direct/7.8").send().await;
+        assert!(master.text().contains(&format!("\nld/index.m3u8?via={via}\n")), "{}", master.text());
+        let media = rig.get(&format!("{FILM}/ld/index.m3u8?via={via}")).send().await;
+        assert!(media.text().contains(&format!("\n0.ts?via={via}\n")), "{}", media.text());
+        assert_eq!(rig.get(&format!("{FILM}/ld/0.ts?via={via}")).send().await.status, status);
+    }
+}
+
+#[tokio::test]
+async fn a_page_is_redirected_only_to_a_host_that_lets_it_read() {
+    for (cors, mode, delivery) in [
+        (true, Some("cors"), "redirect"),
+        (false, Some("cors"), "proxy; reason=no-cors"),
+        // Not said: an old browser, or an address without https.
+        (false, None, "proxy; reason=no-cors"),
+        (false, Some("no-cors"), "redirect"),
+    ] {
+        let setup = Setup { mount: "delivery = \"redirect\"".to_owned(), ..Setup::default() };
+        let rig = Rig::with(setup, |drive| {
+            drive
+                .file("/films/film.mkv", Content::Sample(Sample::Mkv))
+                .settings(|settings| settings.cors = cors)
+        })
+        .await;
+        let ask = rig.get(&format!("{FILM}/ld/0.ts")).agent(HLS_JS);
+        let ask = if let Some(mode) = mode { ask.header("sec-fetch-mode", mode) } else { ask };
+        assert_eq!(ask.send().await.header("sluice-delivery"), delivery, "{cors} {mode:?}");
+    }
+}
+
+#[tokio::test]
+async fn qualities_that_are_kept_back_are_named_with_the_reason() {
+    let rig = rig().await;
+    let master = rig.get(&format!("{FILM}/master.m3u8")).send().await;
+    assert_eq!(master.header("sluice-withheld"), "hd; reason=package");
+    rig.sim.settings(|settings| settings.package = true);
+    rig.pass(Duration::from_secs(900));
+    let master = rig.get(&format!("{FILM}/master.m3u8")).send().await;
+    assert_eq!(master.header("sluice-withheld"), "");
 }

@@ -34,7 +34,7 @@ const FORMS: [&str; 5] = [
 ];
 
 /// Runs a program to its end and gives back whether it succeeded and all it printed.
-async fn run(program: &str, arguments: &[&str]) -> (bool, String) {
+pub(crate) async fn run(program: &str, arguments: &[&str]) -> (bool, String) {
     let child = Command::new(program)
         .args(arguments)
         .env_remove("http_proxy")
@@ -232,7 +232,7 @@ fn has_replaced_the_link(rig: &Rig) {
 }
 
 /// VLC, steered by lines on its standard input.
-struct Vlc {
+pub(crate) struct Vlc {
     _child: Child,
     input: ChildStdin,
     output: Lines<BufReader<ChildStdout>>,
@@ -240,7 +240,7 @@ struct Vlc {
 }
 
 impl Vlc {
-    fn start(url: &str) -> Self {
+    pub(crate) fn start(url: &str) -> Self {
         let home = TempDir::new().unwrap();
         let mut command = Command::new("cvlc");
         if std::fs::metadata(home.path()).unwrap().uid() == 0 {
@@ -266,12 +266,35 @@ impl Vlc {
         Self { _child: child, input, output, _home: home }
     }
 
-    async fn say(&mut self, line: &str) {
+    pub(crate) async fn say(&mut self, line: &str) {
         self.input.write_all(format!("{line}\n").as_bytes()).await.unwrap();
     }
 
+    /// What it answers, up to the line that begins so.
+    pub(crate) async fn answer(&mut self, command: &str, last: &str) -> Vec<String> {
+        self.say(command).await;
+        let read = async {
+            let mut lines = Vec::new();
+            loop {
+                let line = self.output.next_line().await.unwrap().unwrap_or_else(|| panic!("{lines:?}"));
+                let is_last = line.starts_with(last);
+                lines.push(line);
+                if is_last {
+                    return lines;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(40), read).await.unwrap()
+    }
+
+    /// Waits until it has played to the end of its list.
+    pub(crate) async fn until_ended(&mut self) {
+        let read = async { while !self.output.next_line().await.unwrap().unwrap().ends_with("): End") {} };
+        tokio::time::timeout(Duration::from_secs(60), read).await.unwrap();
+    }
+
     /// Waits until it plays in that span of seconds.
-    async fn until(&mut self, wanted: std::ops::Range<u32>) {
+    pub(crate) async fn until(&mut self, wanted: std::ops::Range<u32>) {
         let deadline = Instant::now() + Duration::from_secs(40);
         let mut said = Vec::new();
         loop {

@@ -4,32 +4,34 @@
 //! so what they hold must be ours; the drive's present address is looked up at each request.
 
 pub mod playlist;
+mod segment;
+mod subtitles;
+mod transcode;
 mod ts;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use http_body_util::BodyExt;
+use futures_util::future::join_all;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio::time::Instant;
 
-use self::playlist::MediaPlaylist;
-use super::content::{DELIVERY, redirect, tell};
-use super::plan::{Delivery, Offer, Way, Wish};
-use super::target::{Part, Target};
+use self::playlist::{MediaPlaylist, chosen};
+use self::transcode::Transcode;
+pub(super) use self::transcode::Transcodes;
+pub use self::transcode::{Described, Rates};
+use super::content::{DELIVERY, set};
+use super::target::{Part, Target, Via};
 use super::{Site, media_type};
-use crate::driver::{EntryId, Link, Preview, Source, Variant, VariantState};
+use crate::driver::{EntryId, Preview, Variant, VariantState};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::body::read_limited;
-use crate::http::range::ByteRange;
 use crate::http::{Body, Request, Response};
 use crate::lease::{Lease, Life, Spare};
 use crate::mount::MountId;
 use crate::path::VirtualPath;
 use crate::resolve::{Resolved, Want};
 use crate::secret::SignedUrl;
-use crate::stream::{Audience, Failed, Failure, Origin, Ticket};
 
 /// Which drive playlist: of which file, which variant.
 pub(super) type PlaylistKey = (MountId, EntryId, String);
@@ -39,119 +41,91 @@ pub(super) type PlaylistKey = (MountId, EntryId, String);
 pub(super) struct PlaylistLease {
     playlist: MediaPlaylist,
     life: Life,
+    /// Whether its host lets pages of any origin read.
+    cors: bool,
+    read_at: Instant,
+    transcode: Arc<Transcode>,
 }
 
 impl Site {
     /// Answers `/hls`.
     pub(super) async fn hls(&self, request: &Request, target: &Target, part: &Part) -> Result<Response> {
-        let query = self.0.addresses.query(&target.path);
+        let query = self.query_below(target);
         match part {
-            Part::Master => {
-                let has_some = |preview: &Preview| preview.playable().next().is_some();
-                let is_settled =
-                    |preview: &Preview| has_some(preview) || !preview.variants.iter().any(is_preparing);
-                let preview = self.preview_once(&target.path, is_settled).await?;
-                let choice = &target.query.choice;
-                let text = playlist::master(&preview, choice, &query).ok_or_else(|| {
-                    if has_some(&preview) {
-                        return no_such_quality();
-                    }
-                    not_playable(preview.variants.iter().map(|variant| &variant.state))
-                })?;
-                Ok(text_answer(text, media_type::PLAYLIST))
-            }
+            Part::Master => self.master(target, &query).await,
             Part::Media { variant } => {
-                let lease = self.media_playlist(&target.path, variant, Spare::OwnUse, None).await?;
+                let lease = self.media_playlist(&target.path, variant, None).await?;
                 Ok(text_answer(lease.playlist.rewritten(&query), media_type::PLAYLIST))
             }
-            Part::Segment { variant, index } => self.segment(request, target, variant, *index).await,
+            Part::Attached { .. } | Part::Segment { .. } => self.segment(request, target, part).await,
             Part::Subtitle { language } => {
-                let text = self.subtitle(&target.path, language).await?;
-                let text = match self.begins_at(&target.path).await {
-                    Some(ticks) => playlist::timed(&text, ticks),
-                    None => text,
-                };
-                Ok(text_answer(text, media_type::VTT))
+                Ok(text_answer(self.subtitle(&target.path, language).await?, media_type::VTT))
             }
             Part::SubtitlePlaylist { language } => {
-                let preview = self.preview(&target.path).await?;
-                track(&preview, language)?;
-                let text = playlist::subtitles(language, preview.duration, &query);
+                let text = self.subtitle_playlist(&target.path, language, &query).await?;
                 Ok(text_answer(text, media_type::PLAYLIST))
             }
         }
     }
 
-    async fn segment(
-        &self,
-        request: &Request,
-        target: &Target,
-        variant: &str,
-        index: usize,
-    ) -> Result<Response> {
-        let mount = self.find(&target.path, Want::Entry).await?.mount;
-        let wish = Wish {
-            mode: mount.map(|mount| mount.policy.delivery).unwrap_or_default(),
-            via: target.query.via,
-            client: target.client,
-            https: self.0.addresses.is_https(),
-            segment: true,
-            in_the_middle: false,
+    /// The query of the addresses in a playlist: what its own says of the delivery holds for all of the film.
+    fn query_below(&self, target: &Target) -> String {
+        let query = self.0.addresses.query(&target.path);
+        let via = match target.query.via {
+            None => return query,
+            Some(Via::Proxy) => "via=proxy",
+            Some(Via::Redirect) => "via=redirect",
         };
-        let spare = if wish.considers_a_link(None) { Spare::HandOut } else { Spare::OwnUse };
-        let lease = self.media_playlist(&target.path, variant, spare, None).await?;
-        let url = lease.segment(index)?;
-        let offer = Offer::Link {
-            https: url.scheme().eq_ignore_ascii_case("https"),
-            needs_headers: false,
-            fresh: true,
-            left: lease.life.left(self.0.clock.now()),
-            film: None,
-        };
-        let delivery = match wish.decide(offer) {
-            // The operator's helper fetches whole files; a segment is not one.
-            Delivery { way: Way::DownloadProxy, .. } => Delivery { way: Way::Bytes, reason: Some("segment") },
-            delivery => delivery,
-        };
-        if delivery.way == Way::Redirect && request.method() != Method::HEAD {
-            return Ok(redirect(url.expose(), delivery));
+        let separator = if query.is_empty() { '?' } else { '&' };
+        format!("{query}{separator}{via}")
+    }
+
+    async fn master(&self, target: &Target, query: &str) -> Result<Response> {
+        let path = &target.path;
+        let has_some = |preview: &Preview| preview.playable().next().is_some();
+        let is_settled = |preview: &Preview| has_some(preview) || !preview.variants.iter().any(is_preparing);
+        let preview = self.preview_once(path, is_settled).await?;
+        let variants = chosen(&preview, &target.query.choice);
+        if variants.is_empty() {
+            return Err(if has_some(&preview) {
+                no_such_quality()
+            } else {
+                not_playable(preview.variants.iter().map(|variant| &variant.state))
+            });
         }
-        let mut response = Response::new(Body::empty());
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type::SEGMENT));
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, max-age=3600"));
-        tell(headers, delivery, "proxy");
-        if request.method() != Method::HEAD {
-            let origin = SegmentOrigin {
-                site: self.clone(),
-                path: target.path.clone(),
-                variant: variant.to_owned(),
-                index,
-            };
-            let audience = Audience { may_probe: false, patience: target.client.patience() };
-            let (body, len) = self.0.engine.whole(origin, audience).await?;
-            response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(len));
-            *response.body_mut() = body;
+        // Neither may cost the film: what is not known in time is left out.
+        let described = join_all(variants.iter().map(|variant| self.described(path, &variant.id)));
+        let (described, tracks) = tokio::join!(described, self.tracks(path, &preview));
+        let variants: Vec<_> = variants.into_iter().zip(described).collect();
+        let tracks: Vec<_> = tracks.into_iter().map(|track| track.listed).collect();
+        let mut response = text_answer(playlist::master(&variants, &tracks, query), media_type::PLAYLIST);
+        let is_withheld = |variant: &&Variant| matches!(variant.state, VariantState::Withheld);
+        let withheld: Vec<_> =
+            preview.variants.iter().filter(is_withheld).map(|variant| &*variant.id).collect();
+        if !withheld.is_empty() {
+            self.say_that_some_are_withheld(path).await;
+            set(response.headers_mut(), WITHHELD, &format!("{}; reason=package", withheld.join(",")));
         }
         Ok(response)
+    }
+
+    /// Says so in the log, once a mount.
+    async fn say_that_some_are_withheld(&self, path: &VirtualPath) {
+        let Ok(Resolved { mount: Some(mount), .. }) = self.find(path, Want::Entry).await else { return };
+        self.0.withheld.get_with(mount.id, || {
+            tracing::info!(
+                mount = %mount.path,
+                "the drive gives its better qualities only to accounts with the third-party package; they are left out"
+            );
+        });
     }
 
     async fn preview(&self, path: &VirtualPath) -> Result<Arc<Preview>> {
         self.find(path, Want::Preview { failed: None }).await?.into_preview()
     }
 
-    /// The preview, looked at again where it was incomplete a while ago. Its addresses are still good, so only the list
-    /// of qualities is worth a call.
-    async fn settled_preview(&self, path: &VirtualPath) -> Result<Arc<Preview>> {
-        let preview = self.preview(path).await?;
-        let unfinished = preview.variants.iter().any(is_preparing);
-        if unfinished && self.0.clock.now() > preview.life.from + RECHECK {
-            return self.find(path, Want::Preview { failed: Some(preview) }).await?.into_preview();
-        }
-        Ok(preview)
-    }
-
-    /// The preview once it `is_settled`, or once `hold` is over: few players come back when they are told to.
+    /// The preview once it `is_settled`, or once `hold` is over: few players come back when they are told to. What is settled is not
+    /// looked at again for what else may have been made meanwhile: the next one, when this one has ended, will have it.
     async fn preview_once(
         &self,
         path: &VirtualPath,
@@ -161,7 +135,7 @@ impl Site {
         let mut seen = None;
         loop {
             let found = match seen.take() {
-                None => self.settled_preview(path).await,
+                None => self.preview(path).await,
                 failed => self.find(path, Want::Preview { failed }).await.and_then(Resolved::into_preview),
             };
             let is_over = match &found {
@@ -177,12 +151,11 @@ impl Site {
         }
     }
 
-    /// A variant's playlist; not the one that `failed`.
+    /// A variant's playlist; not the one that `failed`. With life enough to fetch a piece now: nobody keeps a piece's address.
     async fn media_playlist(
         &self,
         path: &VirtualPath,
         variant: &str,
-        spare: Spare,
         failed: Option<Arc<PlaylistLease>>,
     ) -> Result<Arc<PlaylistLease>> {
         let found = self.find(path, Want::Entry).await?;
@@ -191,12 +164,19 @@ impl Site {
         if let Some(failed) = failed {
             self.0.playlists.discard(&key, &failed);
         }
+        let version = found.entry.version();
+        let transcode = self.0.transcodes.of((mount.id, found.entry.id.clone(), version, variant.to_owned()));
         let (site, path, variant) = (self.clone(), path.clone(), variant.to_owned());
-        let fetch = async move { site.fetch_playlist(&path, &variant, spare).await };
-        self.0.playlists.get_or_fetch(key, spare, self.0.clock.now(), fetch).await
+        let fetch = async move { site.fetch_playlist(&path, &variant, transcode).await };
+        self.0.playlists.get_or_fetch(key, Spare::OwnUse, self.0.clock.now(), fetch).await
     }
 
-    async fn fetch_playlist(&self, path: &VirtualPath, variant: &str, spare: Spare) -> Result<PlaylistLease> {
+    async fn fetch_playlist(
+        &self,
+        path: &VirtualPath,
+        variant: &str,
+        transcode: Arc<Transcode>,
+    ) -> Result<PlaylistLease> {
         let mut failed = None;
         loop {
             let again = failed.is_some();
@@ -207,16 +187,13 @@ impl Site {
                 }
                 failed => self.find(path, Want::Preview { failed }).await?.into_preview()?,
             };
-            if !again && !preview.life.has(spare, self.0.clock.now()) {
-                // Good for us, but too short for what is to be made of it.
-                failed = Some(preview);
-                continue;
-            }
             let url = variant_url(&preview, variant)?;
             match self.fetch_text(url).await {
-                Ok(text) => {
-                    let playlist = MediaPlaylist::parse(text, url)?;
-                    return Ok(PlaylistLease { playlist, life: preview.life });
+                Ok(Text { text, cors }) => {
+                    let playlist = MediaPlaylist::parse(text, url, preview.duration)?;
+                    transcode.learn_playlist(playlist.lengths());
+                    let (life, read_at) = (preview.life, Instant::now());
+                    return Ok(PlaylistLease { playlist, life, cors, read_at, transcode });
                 }
                 // The address died before its time: one more try with a fresh one.
                 Err(TextFault::Refused(_)) if !again => failed = Some(preview),
@@ -225,64 +202,13 @@ impl Site {
         }
     }
 
-    async fn subtitle(&self, path: &VirtualPath, language: &str) -> Result<String> {
-        let mut failed = None;
-        loop {
-            let again = failed.is_some();
-            let preview = self.find(path, Want::Preview { failed: failed.take() }).await?.into_preview()?;
-            match self.fetch_text(track(&preview, language)?).await {
-                Ok(text) if text.trim_start_matches('\u{feff}').starts_with("WEBVTT") => return Ok(text),
-                Ok(_) => {
-                    return Err(Error::new(ErrorKind::Upstream, "read subtitles")
-                        .saying("the drive's subtitles are not WebVTT"));
-                }
-                Err(TextFault::Refused(_)) if !again => failed = Some(preview),
-                Err(TextFault::Refused(error) | TextFault::Other(error)) => return Err(error),
-            }
-        }
-    }
-
-    /// When the picture begins by the clock of the segments, in ticks of 90 kHz. Not knowing it must not cost the subtitles.
-    async fn begins_at(&self, path: &VirtualPath) -> Option<u64> {
-        let found = self.find(path, Want::Entry).await.ok()?;
-        let key = (found.mount?.id, found.entry.id.clone());
-        if let Some(ticks) = self.0.beginnings.get(&key) {
-            return Some(ticks);
-        }
-        let preview = self.preview(path).await.ok()?;
-        // All variants are cut from one film.
-        let variant = preview.playable().next()?.0.id.to_string();
-        let lease = self.media_playlist(path, &variant, Spare::OwnUse, None).await.ok()?;
-        let ticks = tokio::time::timeout(self.0.hold, self.read_beginning(&lease)).await.ok()??;
-        self.0.beginnings.insert(key, ticks);
-        Some(ticks)
-    }
-
-    async fn read_beginning(&self, lease: &PlaylistLease) -> Option<u64> {
-        let range = ByteRange { start: 0, end: BEGINNING };
-        let headers = HeaderMap::from_iter([(header::RANGE, range.to_header())]);
-        let url = lease.segment(0).ok()?;
-        let response = self.0.engine.client().get(&url, headers, "read a segment").await.ok()?;
-        if !response.status().is_success() {
-            return None;
-        }
-        let mut body = response.into_body();
-        let mut stream = Vec::new();
-        // A host that ignores the range sends more than that.
-        while (stream.len() as u64) < BEGINNING {
-            let Some(frame) = body.frame().await else { break };
-            if let Ok(data) = frame.ok()?.into_data() {
-                stream.extend_from_slice(&data);
-            }
-        }
-        ts::first_video_pts(&stream)
-    }
-
     /// A small text of the drive's content host.
-    async fn fetch_text(&self, url: &SignedUrl) -> Result<String, TextFault> {
+    async fn fetch_text(&self, url: &SignedUrl) -> Result<Text, TextFault> {
         const OPERATION: &str = "read a text of the drive";
+        // What a browser sends after it was redirected; the answer says whether it may read.
+        let headers = HeaderMap::from_iter([(header::ORIGIN, HeaderValue::from_static("null"))]);
         let fetch = async {
-            let response = self.0.engine.client().get(url, HeaderMap::new(), OPERATION).await?;
+            let response = self.0.engine.client().get(url, headers, OPERATION).await?;
             let status = response.status();
             if status != StatusCode::OK {
                 let error =
@@ -292,15 +218,24 @@ impl Site {
                     _ => TextFault::Other(error),
                 });
             }
+            let allowed = response.headers().get(header::ACCESS_CONTROL_ALLOW_ORIGIN);
+            let cors = allowed.is_some_and(|origin| origin == "*" || origin == "null");
             let bytes = read_limited(response.into_body(), LONGEST_TEXT, OPERATION).await?;
             let not_text =
                 |_| Error::new(ErrorKind::Upstream, OPERATION).saying("the drive's text is not UTF-8");
-            Ok(String::from_utf8(bytes).map_err(not_text)?)
+            Ok(Text { text: String::from_utf8(bytes).map_err(not_text)?, cors })
         };
         tokio::time::timeout(self.0.hold, fetch)
             .await
             .unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout, OPERATION).into()))
     }
+}
+
+/// A text of the drive.
+struct Text {
+    text: String,
+    /// Whether its host lets pages of any origin read.
+    cors: bool,
 }
 
 /// Why a text of the drive could not be read.
@@ -313,36 +248,6 @@ enum TextFault {
 impl From<Error> for TextFault {
     fn from(error: Error) -> Self {
         Self::Other(error)
-    }
-}
-
-/// A segment, through the present playlist.
-struct SegmentOrigin {
-    site: Site,
-    path: VirtualPath,
-    variant: String,
-    index: usize,
-}
-
-#[async_trait]
-impl Origin for SegmentOrigin {
-    async fn obtain(&self, failed: Option<Failed>) -> Result<(Source, Ticket), Failure> {
-        let failed = failed.and_then(|failed| failed.ticket.downcast::<PlaylistLease>().ok());
-        let lease = self.site.media_playlist(&self.path, &self.variant, Spare::OwnUse, failed).await?;
-        let link = Link { url: lease.segment(self.index)?, headers: HeaderMap::new(), life: lease.life };
-        Ok((Source::Link(link), lease))
-    }
-}
-
-// === impl PlaylistLease ===
-
-impl PlaylistLease {
-    fn segment(&self, index: usize) -> Result<SignedUrl> {
-        self.playlist.segment(index).ok_or_else(|| {
-            Error::new(ErrorKind::NotFound, "find a segment")
-                .saying("the film has no such segment")
-                .with("index", index)
-        })
     }
 }
 
@@ -372,13 +277,6 @@ fn is_preparing(variant: &Variant) -> bool {
 
 fn no_such_quality() -> Error {
     Error::new(ErrorKind::NotFound, "find a variant").saying("the film has no such quality")
-}
-
-fn track<'a>(preview: &'a Preview, language: &str) -> Result<&'a SignedUrl> {
-    let track = preview.subtitles.iter().find(|track| &*track.language == language);
-    track.map(|track| &track.url).ok_or_else(|| {
-        Error::new(ErrorKind::NotFound, "find subtitles").saying("the film has no subtitles in this language")
-    })
 }
 
 /// Why none of these variants can be played.
@@ -416,10 +314,8 @@ fn text_answer(text: String, media_type: &'static str) -> Response {
     response
 }
 
-/// How soon to look again at a preview of which a part is still being made; chosen against the 15/s class.
-const RECHECK: Duration = Duration::from_secs(10);
-/// Bytes of a segment in which the first picture begins: a few packets, of 188 bytes each, after the tables.
-const BEGINNING: u64 = 64 * 1024;
+/// Names the qualities of a film that the drive keeps back, and why.
+const WITHHELD: http::HeaderName = http::HeaderName::from_static("sluice-withheld");
 /// How soon to look again at a preview that somebody waits for; chosen: transcoding begins within seconds.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Bytes. A playlist of the longest film that is believed, with the longest segment addresses seen, is 2 MB.

@@ -7,17 +7,45 @@ use std::time::Duration;
 
 use url::{Origin, Url};
 
+use super::transcode::Described;
 use crate::driver::{Preview, Variant};
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::SignedUrl;
 use crate::serve::target::Choice;
 
-/// A drive's media playlist, taken apart where its addresses are.
+/// A drive's media playlist, taken apart where its addresses are. It is told as a whole and finished one from the first, whatever
+/// the drive has listed of it yet: nearly every player begins near the end of a list that grows.
 pub struct MediaPlaylist {
     base: Base,
-    /// In order: where the line of each segment lies in `text`.
-    segments: Vec<Range<usize>>,
+    /// Every address, in the order of the text.
+    addresses: Vec<Address>,
+    /// Where the segments stand in `addresses`.
+    segments: Vec<usize>,
+    /// How long each segment lasts, in thousandths of a second; beyond those that are listed, those that are promised.
+    lengths: Vec<u32>,
+    /// Whether the drive says that this is all.
+    is_finished: bool,
+    /// Where the line stands with which an unfinished playlist says how it grows.
+    kind: Option<Range<usize>>,
     text: String,
+}
+
+/// An address in a playlist: where it stands in the text, and what it is to be called.
+struct Address {
+    range: Range<usize>,
+    /// Its number among the segments, or among those that stand in tags.
+    number: usize,
+    in_tag: bool,
+    extension: &'static str,
+}
+
+/// A segment of a playlist.
+#[derive(Debug)]
+pub enum Segment {
+    /// The drive has it here.
+    Listed(SignedUrl),
+    /// It is promised; the drive has not listed it yet.
+    Promised,
 }
 
 /// Where a playlist was found, cut up for what its lines are relative to.
@@ -33,12 +61,11 @@ struct Base {
 // === impl MediaPlaylist ===
 
 impl MediaPlaylist {
-    /// Reads the playlist that was found at `base`.
+    /// Reads the playlist that was found at `base`, of a film that lasts for `film`.
     ///
     /// # Errors
-    /// `Upstream` where it is not a media playlist, names another host than its own, or needs keys or
-    /// initialisation sections, for which there is no address of ours yet.
-    pub fn parse(text: String, base: &SignedUrl) -> Result<Self> {
+    /// `Upstream` where it is not a media playlist, or names another host than its own.
+    pub fn parse(text: String, base: &SignedUrl, film: Duration) -> Result<Self> {
         let refuse = |why: &'static str| {
             Error::new(ErrorKind::Upstream, "read a playlist")
                 .saying("the drive's playlist makes no sense")
@@ -48,50 +75,115 @@ impl MediaPlaylist {
             return Err(refuse("no #EXTM3U at its head"));
         }
         let base = Base::new(base).ok_or_else(|| refuse("its own address"))?;
-        let mut segments = Vec::new();
+        let (mut addresses, mut segments, mut lengths) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut is_finished, mut kind, mut length, mut target) = (false, None, 0, 0);
         let mut at = 0;
         for whole in text.split_inclusive('\n') {
             let line = whole.trim_end_matches(['\n', '\r']);
             let range = at..at + line.len();
             at += whole.len();
-            if let Some(tag) = line.strip_prefix('#') {
-                if tag.starts_with("EXT-X-STREAM-INF") {
-                    return Err(refuse("a multivariant playlist"));
-                }
-                if tag.starts_with("EXT") && tag.contains("URI=\"") {
-                    return Err(refuse("a tag with an address"));
-                }
-                continue;
+            if line.len() > LONGEST_LINE {
+                return Err(refuse("a line too long"));
             }
-            if line.trim().is_empty() {
-                continue;
+            if line.starts_with('#') {
+                let (tag, value) = line.split_once(':').unwrap_or((line, ""));
+                match tag {
+                    "#EXT-X-STREAM-INF" | "#EXT-X-MEDIA" => return Err(refuse("a multivariant playlist")),
+                    "#EXT-X-ENDLIST" => is_finished = true,
+                    "#EXT-X-PLAYLIST-TYPE" => kind = Some(range.start..at),
+                    "#EXT-X-TARGETDURATION" => target = milliseconds(value),
+                    "#EXTINF" => length = milliseconds(value.split(',').next().unwrap_or_default()),
+                    tag if tag.starts_with("#EXT") => {
+                        let begin = range.end - value.len();
+                        for place in uris(value).map(|uri| begin + uri.start..begin + uri.end) {
+                            addresses.push(Address {
+                                number: addresses.len() - segments.len(),
+                                in_tag: true,
+                                extension: extension(&text[place.clone()], ATTACHED),
+                                range: place,
+                            });
+                        }
+                    }
+                    _ => {}
+                }
+            } else if !line.trim().is_empty() {
+                addresses.push(Address {
+                    number: segments.len(),
+                    in_tag: false,
+                    extension: extension(line, PIECE),
+                    range,
+                });
+                segments.push(addresses.len() - 1);
+                lengths.push(std::mem::take(&mut length));
             }
-            if segments.len() == MOST_SEGMENTS {
+            if addresses.len() > MOST_ADDRESSES {
                 return Err(refuse("too many segments"));
             }
-            if !base.owns(line) {
-                return Err(refuse("a segment elsewhere"));
-            }
-            segments.push(range);
         }
         if segments.is_empty() {
             return Err(refuse("no segment"));
         }
-        Ok(Self { base, segments, text })
+        if !addresses.iter().all(|address| base.owns(&text[address.range.clone()])) {
+            return Err(refuse("an address elsewhere"));
+        }
+        let mut playlist = Self { base, addresses, segments, lengths, is_finished, kind, text };
+        if !is_finished {
+            playlist.promise(film, target);
+        }
+        Ok(playlist)
     }
 
-    /// The playlist with our address for every segment: its number, `.ts` and `query`. All else stays as it is.
+    /// Adds what is missing of the film, in pieces as long as those that are listed.
+    fn promise(&mut self, film: Duration, target: u32) {
+        let piece = self.lengths.iter().copied().max().filter(|piece| *piece > 0).unwrap_or(target);
+        if piece == 0 {
+            return;
+        }
+        let told: u64 = self.lengths.iter().map(|length| u64::from(*length)).sum();
+        let mut missing = u64::try_from(film.as_millis()).unwrap_or(u64::MAX).saturating_sub(told);
+        // What is shorter than a picture is no piece of the film.
+        while missing > 40 && self.lengths.len() < MOST_ADDRESSES {
+            let length = missing.min(piece.into());
+            missing -= length;
+            self.lengths.push(u32::try_from(length).unwrap_or(piece));
+        }
+    }
+
+    /// The playlist with our address for every one of the drive's: a segment's is its number and extension, that of what a tag
+    /// names has an `x` before it, and `query` follows. All else stays as it is.
     pub fn rewritten(&self, query: &str) -> String {
         let mut out = String::with_capacity(self.text.len());
         let mut at = 0;
-        for (number, range) in self.segments.iter().enumerate() {
-            out.push_str(&self.text[at..range.start]);
+        for Address { range, number, in_tag, extension } in &self.addresses {
+            self.copy(&mut out, at..range.start);
             // Writing to a string cannot fail.
-            let _ = write!(out, "{number}.ts{query}");
+            let _ = write!(out, "{}{number}.{extension}{query}", if *in_tag { "x" } else { "" });
             at = range.end;
         }
-        out.push_str(&self.text[at..]);
+        self.copy(&mut out, at..self.text.len());
+        if !self.is_finished {
+            if !out.ends_with('\n') {
+                out.push('\n');
+            }
+            let extension = self.addresses[self.segments[0]].extension;
+            for (number, length) in self.lengths.iter().enumerate().skip(self.segments.len()) {
+                let (seconds, rest) = (length / 1000, length % 1000);
+                let _ = write!(out, "#EXTINF:{seconds}.{rest:03},\n{number}.{extension}{query}\n");
+            }
+            out.push_str("#EXT-X-ENDLIST\n");
+        }
         out
+    }
+
+    /// Copies a part of the text, but for the line that says how an unfinished playlist grows: it grows for us alone.
+    fn copy(&self, out: &mut String, part: Range<usize>) {
+        match self.kind.clone().filter(|kind| !self.is_finished && part.contains(&kind.start)) {
+            None => out.push_str(&self.text[part]),
+            Some(kind) => {
+                out.push_str(&self.text[part.start..kind.start]);
+                out.push_str(&self.text[kind.end..part.end]);
+            }
+        }
     }
 
     /// Bytes of its text.
@@ -100,9 +192,27 @@ impl MediaPlaylist {
         self.text.len()
     }
 
-    /// The drive's address of a segment.
-    pub fn segment(&self, index: usize) -> Option<SignedUrl> {
-        self.segments.get(index).map(|range| self.base.join(&self.text[range.clone()]))
+    /// How long each segment lasts, in thousandths of a second.
+    pub fn lengths(&self) -> &[u32] {
+        &self.lengths
+    }
+
+    /// A segment; none where there is none of this number.
+    pub fn segment(&self, index: usize) -> Option<Segment> {
+        match self.segments.get(index) {
+            Some(at) => Some(Segment::Listed(self.join(&self.addresses[*at]))),
+            None => (index < self.lengths.len()).then_some(Segment::Promised),
+        }
+    }
+
+    /// The drive's address of what a tag names.
+    pub fn attached(&self, number: usize) -> Option<SignedUrl> {
+        let address = self.addresses.iter().find(|address| address.in_tag && address.number == number)?;
+        Some(self.join(address))
+    }
+
+    fn join(&self, address: &Address) -> SignedUrl {
+        self.base.join(&self.text[address.range.clone()])
     }
 }
 
@@ -111,6 +221,42 @@ impl std::fmt::Debug for MediaPlaylist {
         // The lines are credentials.
         write!(f, "MediaPlaylist({} segments)", self.segments.len())
     }
+}
+
+/// Where the addresses stand in the attributes of a tag: in those called `URI`, or something that ends so. What is malformed is
+/// taken for one rather than not: an address of the drive must not pass.
+fn uris(attributes: &str) -> impl Iterator<Item = Range<usize>> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        loop {
+            let (name, value) = attributes.get(at..)?.split_once('=')?;
+            let begin = at + name.len() + 1;
+            let name = name.rsplit(',').next().unwrap_or_default().trim();
+            let (begin, len) = match value.strip_prefix('"') {
+                Some(quoted) => (begin + 1, quoted.find('"').unwrap_or(quoted.len())),
+                None => (begin, value.find(',').unwrap_or(value.len())),
+            };
+            // The quote or the comma behind it.
+            at = begin + len + 1;
+            if name == "URI" || name.ends_with("-URI") {
+                return Some(begin..begin + len);
+            }
+        }
+    })
+}
+
+/// Seconds, perhaps with a fraction, as thousandths of one; 0 where it is neither.
+fn milliseconds(seconds: &str) -> u32 {
+    let seconds: f64 = seconds.trim().parse().unwrap_or(0.0);
+    // Out of range becomes the nearest end of it.
+    (seconds * 1000.0).round() as u32
+}
+
+/// The extension of an address, if players know it; else what such things have usually.
+fn extension(address: &str, usual: &'static str) -> &'static str {
+    let path = address.split(['?', '#']).next().unwrap_or_default();
+    let last = path.rsplit('/').next().and_then(|name| name.rsplit_once('.')).map_or("", |(_, last)| last);
+    EXTENSIONS.iter().find(|known| last.eq_ignore_ascii_case(known)).copied().unwrap_or(usual)
 }
 
 // === impl Base ===
@@ -130,7 +276,8 @@ impl Base {
 
     /// Whether a line leads to the playlist's own scheme, host and port, and can stand in a header as it is.
     fn owns(&self, line: &str) -> bool {
-        let plain = line.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+        // Without a way out in the middle, so that the compiler takes many bytes at once: lines have some 700.
+        let plain = line.bytes().fold(true, |plain, byte| plain & byte.is_ascii_graphic() & (byte != b'\\'));
         let is_relative = !line.starts_with("//") && !has_scheme(line);
         plain
             && (is_relative
@@ -155,39 +302,80 @@ impl Base {
 
 /// Whether an address begins with a scheme (RFC 3986 §3.1).
 fn has_scheme(line: &str) -> bool {
-    line.split_once(':').is_some_and(|(scheme, _)| {
-        scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-            && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
-    })
+    let in_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+    let end = line.bytes().position(|byte| !in_scheme(byte));
+    line.starts_with(|c: char| c.is_ascii_alphabetic()) && end.is_some_and(|end| line.as_bytes()[end] == b':')
 }
 
-/// The multivariant playlist of what can be played and was chosen, addresses relative to itself. Nothing where that is nothing.
-pub fn master(preview: &Preview, choice: &Choice, query: &str) -> Option<String> {
+/// A text track in a multivariant playlist.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TextTrack {
+    /// As it stands in our addresses.
+    pub tag: String,
+    /// BCP 47.
+    pub language: String,
+    /// How a player's menu calls it.
+    pub name: String,
+    /// Whether it is for those passages alone that all viewers need.
+    pub is_forced: bool,
+    /// Whether whoever made it wants it shown.
+    pub is_default: bool,
+}
+
+/// The multivariant playlist of these variants, each with what is known of it, addresses relative to itself.
+pub fn master(variants: &[(&Variant, Described)], tracks: &[TextTrack], query: &str) -> String {
     let mut out = String::from("#EXTM3U\n#EXT-X-VERSION:3\n");
-    for (number, track) in preview.subtitles.iter().enumerate() {
-        let language = &track.language;
-        let default = if number == 0 { "YES" } else { "NO" };
+    if !variants.is_empty() && variants.iter().all(|(_, described)| described.is_independent) {
+        out.push_str("#EXT-X-INDEPENDENT-SEGMENTS\n");
+    }
+    // One of a group at most may be the default (RFC 8216 §4.3.4.1.1).
+    let default = tracks.iter().position(|track| track.is_default).unwrap_or(0);
+    for (number, track) in tracks.iter().enumerate() {
+        let TextTrack { tag, language, name, is_forced, .. } = track;
+        let yes = |is: bool| if is { "YES" } else { "NO" };
         let _ = writeln!(
             out,
-            "#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID=\"subtitles\",NAME=\"{}\",LANGUAGE=\"{language}\",DEFAULT={default},\
-             AUTOSELECT=YES,FORCED=NO,URI=\"subtitles/{language}/index.m3u8{query}\"",
-            language_name(language),
+            "#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID=\"subtitles\",NAME=\"{}\",LANGUAGE=\"{language}\",DEFAULT={},\
+             AUTOSELECT=YES,FORCED={},URI=\"subtitles/{tag}/index.m3u8{query}\"",
+            Quoted(name),
+            yes(number == default),
+            yes(*is_forced),
         );
     }
-    let subtitles = if preview.subtitles.is_empty() { "" } else { ",SUBTITLES=\"subtitles\"" };
-    let variants = chosen(preview, choice);
-    for variant in &variants {
-        let _ = write!(out, "#EXT-X-STREAM-INF:BANDWIDTH={}", estimated_bandwidth(variant.height));
-        if variant.width > 0 && variant.height > 0 {
-            let _ = write!(out, ",RESOLUTION={}x{}", variant.width, variant.height);
+    let subtitles = if tracks.is_empty() { "" } else { ",SUBTITLES=\"subtitles\"" };
+    for (variant, Described { codecs, frame_rate, picture, rates, .. }) in variants {
+        let (width, height) = picture.unwrap_or((variant.width, variant.height));
+        // Who is promised too little stalls, so until all is measured the usual stands as well.
+        let usual = if rates.is_whole { 1 } else { usual_bandwidth(height) };
+        let _ = write!(out, "#EXT-X-STREAM-INF:BANDWIDTH={}", rates.peak.max(usual));
+        if rates.is_whole {
+            let _ = write!(out, ",AVERAGE-BANDWIDTH={}", rates.average);
+        }
+        if width > 0 && height > 0 {
+            let _ = write!(out, ",RESOLUTION={width}x{height}");
+        }
+        if let Some(rate) = frame_rate {
+            let _ = write!(out, ",FRAME-RATE={rate:.3}");
+        }
+        if let Some(codecs) = codecs {
+            let _ = write!(out, ",CODECS=\"{codecs}\"");
         }
         let _ = writeln!(out, ",CLOSED-CAPTIONS=NONE{subtitles}\n{}/index.m3u8{query}", variant.id);
     }
-    (!variants.is_empty()).then_some(out)
+    out
 }
 
-/// What can be played and was chosen: in ascending quality, as the drive lists them, but for the one to begin with.
-fn chosen<'a>(preview: &'a Preview, choice: &Choice) -> Vec<&'a Variant> {
+/// A text as a quoted string, which has no quote and no line end in it (RFC 8216 §4.2).
+struct Quoted<'a>(&'a str);
+
+impl std::fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.chars().try_for_each(|c| f.write_char(if c == '"' || c.is_control() { '\'' } else { c }))
+    }
+}
+
+/// What can be played and was chosen: in ascending quality, but for the one to begin with.
+pub fn chosen<'a>(preview: &'a Preview, choice: &Choice) -> Vec<&'a Variant> {
     let is = |name: &Option<String>, variant: &Variant| name.as_deref() == Some(&*variant.id);
     // Where the best that is wanted is not there at all, what is listed before its place in the ladder is below it.
     let rank = |id: &str| LADDER.iter().position(|step| *step == id).unwrap_or(LADDER.len());
@@ -198,7 +386,7 @@ fn chosen<'a>(preview: &'a Preview, choice: &Choice) -> Vec<&'a Variant> {
         .filter(|variant| choice.only.is_none() || is(&choice.only, variant))
         .filter(|variant| rank(&variant.id) <= most)
         .collect();
-    variants.sort_by_key(|variant| !is(&choice.default, variant));
+    variants.sort_by_key(|variant| (!is(&choice.default, variant), rank(&variant.id)));
     variants
 }
 
@@ -224,7 +412,7 @@ pub fn subtitles(language: &str, duration: Duration, query: &str) -> String {
 }
 
 /// How a language is called in a player's menu.
-fn language_name(tag: &str) -> &str {
+pub fn language_name(tag: &str) -> &str {
     match tag {
         "en" => "English",
         "ja" => "日本語",
@@ -233,9 +421,8 @@ fn language_name(tag: &str) -> &str {
     }
 }
 
-/// Bits per second, by the lines of the picture: what the drive's transcodes of that size usually take, rounded up,
-/// since a player that is promised too little stalls. To be replaced by what the segments measure.
-fn estimated_bandwidth(height: u32) -> u32 {
+/// Bits per second, by the lines of the picture: what the drive's transcodes of that size usually take, rounded up.
+fn usual_bandwidth(height: u32) -> u64 {
     match height {
         0..=360 => 800_000,
         361..=540 => 1_500_000,
@@ -248,7 +435,15 @@ fn estimated_bandwidth(height: u32) -> u32 {
 /// The drive's templates, in ascending quality. Source: §5.1 of the fact sheet.
 const LADDER: [&str; 6] = ["ld", "sd", "hd", "fhd", "qhd", "uhd"];
 /// Ten seconds each: a film of more than fifty hours is a mistake or an attack.
-const MOST_SEGMENTS: usize = 20_000;
+const MOST_ADDRESSES: usize = 20_000;
+/// Bytes; the drive's lines have some 700, and one may become the head of an answer.
+const LONGEST_LINE: usize = 16 * 1024;
+/// What pieces of films are called; a player may refuse other names.
+pub(in crate::serve) const EXTENSIONS: [&str; 5] = ["ts", "m4s", "mp4", "aac", ATTACHED];
+/// A drive's segments, as they usually are.
+const PIECE: &str = "ts";
+/// What a tag names, as long as it does not say: a key.
+const ATTACHED: &str = "bin";
 
 #[cfg(test)]
 mod tests {
@@ -257,26 +452,70 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::driver::{Subtitle, Variant, VariantState};
+    use crate::driver::{Variant, VariantState};
     use crate::lease::Life;
+    use crate::serve::hls::Rates;
 
     fn base() -> SignedUrl {
         SignedUrl::new("https://host.aliyuncs.com/lt/A/LD/media.m3u8?x-oss-signature=s")
+    }
+
+    fn parse(text: &str) -> Result<MediaPlaylist> {
+        MediaPlaylist::parse(text.to_owned(), &base(), Duration::from_secs(35))
+    }
+
+    fn listed(playlist: &MediaPlaylist, index: usize) -> String {
+        match playlist.segment(index) {
+            Some(Segment::Listed(url)) => url.expose().to_owned(),
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
     fn every_segment_line_becomes_ours_and_the_rest_stays() {
         let text = "#EXTM3U\r\n#EXT-X-VERSION:3\n#X-UNKNOWN:a\n#EXTINF:10.000,Title, with comma\nmedia-0.ts?a=b&c=%2F\n\
                     #EXTINF:4.330,\r\nmedia-1.ts?x=1\r\n#EXT-X-ENDLIST";
-        let playlist = MediaPlaylist::parse(text.to_owned(), &base()).unwrap();
+        let playlist = parse(text).unwrap();
         assert_eq!(
             playlist.rewritten("?sign=s"),
             "#EXTM3U\r\n#EXT-X-VERSION:3\n#X-UNKNOWN:a\n#EXTINF:10.000,Title, with comma\n0.ts?sign=s\n\
              #EXTINF:4.330,\r\n1.ts?sign=s\r\n#EXT-X-ENDLIST"
         );
-        let first = playlist.segment(0).unwrap();
-        assert_eq!(first.expose(), "https://host.aliyuncs.com/lt/A/LD/media-0.ts?a=b&c=%2F");
+        assert_eq!(listed(&playlist, 0), "https://host.aliyuncs.com/lt/A/LD/media-0.ts?a=b&c=%2F");
         assert!(playlist.segment(2).is_none());
+        assert_eq!(playlist.lengths(), [10_000, 4_330]);
+    }
+
+    #[test]
+    fn an_address_in_a_tag_becomes_ours_too() {
+        let text = "#EXTM3U\n#EXT-X-MAP:URI=\"init.mp4?s=1\",BYTERANGE=\"7@0\"\n\
+                    #EXT-X-KEY:METHOD=AES-128, IV=0x1,URI=\"/k?a=URI=\"\n#EXT-X-DATERANGE:ID=\"a,URI=b\",X-ASSET-URI=\"c.MP4\"\n\
+                    #EXTINF:1,\n0.m4s?x\n#EXT-X-ENDLIST\n";
+        let playlist = parse(text).unwrap();
+        assert_eq!(
+            playlist.rewritten("?q"),
+            "#EXTM3U\n#EXT-X-MAP:URI=\"x0.mp4?q\",BYTERANGE=\"7@0\"\n\
+             #EXT-X-KEY:METHOD=AES-128, IV=0x1,URI=\"x1.bin?q\"\n#EXT-X-DATERANGE:ID=\"a,URI=b\",X-ASSET-URI=\"x2.mp4?q\"\n\
+             #EXTINF:1,\n0.m4s?q\n#EXT-X-ENDLIST\n"
+        );
+        let attached = |number| playlist.attached(number).map(|url| url.expose().to_owned());
+        assert_eq!(attached(0).unwrap(), "https://host.aliyuncs.com/lt/A/LD/init.mp4?s=1");
+        assert_eq!(attached(1).unwrap(), "https://host.aliyuncs.com/k?a=URI=");
+        assert_eq!(attached(3), None);
+    }
+
+    #[test]
+    fn a_list_that_grows_is_told_as_a_whole() {
+        let text = "#EXTM3U\n#EXT-X-PLAYLIST-TYPE:EVENT\n#EXT-X-TARGETDURATION:10\n#EXTINF:10.000,\nmedia-0.ts?s\n\
+                    #EXTINF:10.000,\nmedia-1.ts?s";
+        let playlist = parse(text).unwrap();
+        assert_eq!(
+            playlist.rewritten("?q"),
+            "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10.000,\n0.ts?q\n#EXTINF:10.000,\n1.ts?q\n\
+             #EXTINF:10.000,\n2.ts?q\n#EXTINF:5.000,\n3.ts?q\n#EXT-X-ENDLIST\n"
+        );
+        assert!(matches!(playlist.segment(3), Some(Segment::Promised)));
+        assert!(playlist.segment(4).is_none());
     }
 
     #[test]
@@ -291,8 +530,8 @@ mod tests {
                 "https://host.aliyuncs.com/lt/A/LD/a.ts?x=http://elsewhere.example/",
             ),
         ] {
-            let playlist = MediaPlaylist::parse(format!("#EXTM3U\n{line}\n"), &base()).unwrap();
-            assert_eq!(playlist.segment(0).unwrap().expose(), address);
+            let playlist = parse(&format!("#EXTM3U\n{line}\n")).unwrap();
+            assert_eq!(listed(&playlist, 0), address);
         }
     }
 
@@ -303,7 +542,8 @@ mod tests {
             "<html>",
             "#EXTM3U\n",
             "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nx.m3u8\n",
-            "#EXTM3U\n#EXT-X-KEY:METHOD=AES-128,URI=\"k\"\n0.ts\n",
+            "#EXTM3U\n#EXT-X-KEY:METHOD=AES-128,URI=\"https://elsewhere.example/k\"\n0.ts\n",
+            "#EXTM3U\n#EXT-X-MAP:URI=\"file:///etc/passwd\"\n0.ts\n",
             "#EXTM3U\nhttps://elsewhere.example/0.ts\n",
             "#EXTM3U\n//elsewhere.example/0.ts\n",
             "#EXTM3U\nfile:///etc/passwd\n",
@@ -311,8 +551,10 @@ mod tests {
             "#EXTM3U\n\\\\elsewhere.example\\0.ts\n",
             "#EXTM3U\na b.ts\n",
             "#EXTM3U\ndata:video/mp2t,x\n",
+            &format!("#EXTM3U\n{}.ts\n", "a".repeat(1 << 20)),
+            &"#EXTM3U\n0.ts\n".repeat(1 << 15),
         ] {
-            assert!(MediaPlaylist::parse(text.to_owned(), &base()).is_err(), "{text}");
+            assert!(parse(text).is_err(), "{text}");
         }
     }
 
@@ -334,39 +576,46 @@ mod tests {
         }
     }
 
+    fn variant(id: &str, width: u32, height: u32) -> Variant {
+        Variant { id: Arc::from(id), width, height, state: VariantState::Ready(base()) }
+    }
+
     #[test]
-    fn the_master_lists_only_what_has_an_address() {
-        let variant = |id: &str, width, height, state| Variant { id: Arc::from(id), width, height, state };
-        let preview = Preview {
-            variants: vec![
-                variant("ld", 640, 360, VariantState::Ready(base())),
-                variant("hd", 1280, 720, VariantState::Withheld),
-                variant("qhd", 0, 1440, VariantState::Ready(base())),
-            ],
-            subtitles: vec![Subtitle { language: Arc::from("zh"), url: base() }],
-            duration: Duration::from_secs(60),
-            life: Life::unlimited(tokio::time::Instant::now()),
+    fn the_master_says_what_is_known_and_no_more() {
+        let (ld, qhd) = (variant("ld", 640, 360), variant("qhd", 0, 1440));
+        let track = TextTrack {
+            tag: "zh".to_owned(),
+            language: "zh-Hans".to_owned(),
+            name: "a \"b\"\n".to_owned(),
+            is_forced: false,
+            is_default: false,
         };
-        let text = master(&preview, &Choice::default(), "?sign=s").unwrap();
-        assert!(text.contains(
-            "BANDWIDTH=800000,RESOLUTION=640x360,CLOSED-CAPTIONS=NONE,SUBTITLES=\"subtitles\"\nld/index.m3u8?sign=s\n"
-        ));
-        assert!(text.contains(
-            "BANDWIDTH=12000000,CLOSED-CAPTIONS=NONE,SUBTITLES=\"subtitles\"\nqhd/index.m3u8?sign=s\n"
-        ));
-        assert!(text.contains("LANGUAGE=\"zh\",DEFAULT=YES"));
-        assert!(!text.contains("hd/index.m3u8?sign=s\n#EXT-X-STREAM-INF:BANDWIDTH=3"));
-        assert!(!text.contains("\nhd/"));
-        let none = Preview { variants: Vec::new(), ..preview };
-        assert_eq!(master(&none, &Choice::default(), ""), None);
+        let measured = Described {
+            codecs: Some("avc1.64001e,mp4a.40.2".to_owned()),
+            frame_rate: Some(24000.0 / 1001.0),
+            picture: Some((640, 352)),
+            rates: Rates { peak: 700_001, average: 500_000, is_whole: true },
+            is_independent: true,
+        };
+        let rates = Rates { peak: 700_000, average: 500_000, is_whole: false };
+        let begun = Described { rates, ..Described::default() };
+        let variants = [(&ld, measured.clone()), (&qhd, begun)];
+        assert_eq!(
+            master(&variants, &[track], "?sign=s"),
+            "#EXTM3U\n#EXT-X-VERSION:3\n\
+             #EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID=\"subtitles\",NAME=\"a 'b''\",LANGUAGE=\"zh-Hans\",DEFAULT=YES,\
+             AUTOSELECT=YES,FORCED=NO,URI=\"subtitles/zh/index.m3u8?sign=s\"\n\
+             #EXT-X-STREAM-INF:BANDWIDTH=700001,AVERAGE-BANDWIDTH=500000,RESOLUTION=640x352,FRAME-RATE=23.976,\
+             CODECS=\"avc1.64001e,mp4a.40.2\",CLOSED-CAPTIONS=NONE,SUBTITLES=\"subtitles\"\nld/index.m3u8?sign=s\n\
+             #EXT-X-STREAM-INF:BANDWIDTH=12000000,CLOSED-CAPTIONS=NONE,SUBTITLES=\"subtitles\"\nqhd/index.m3u8?sign=s\n"
+        );
+        assert!(master(&[(&ld, measured)], &[], "").contains("\n#EXT-X-INDEPENDENT-SEGMENTS\n"));
     }
 
     #[test]
     fn qualities_can_be_chosen() {
-        let ready =
-            |id: &str| Variant { id: Arc::from(id), width: 0, height: 0, state: VariantState::Ready(base()) };
         let preview = Preview {
-            variants: ["ld", "sd", "fhd"].map(ready).into(),
+            variants: ["fhd", "ld", "sd"].map(|id| variant(id, 0, 0)).into(),
             subtitles: Vec::new(),
             duration: Duration::from_secs(60),
             life: Life::unlimited(tokio::time::Instant::now()),
@@ -391,8 +640,8 @@ mod tests {
     proptest! {
         #[test]
         fn rewriting_keeps_every_tag_line(text in "(#EXT[A-Z:=0-9, ]{0,20}\r?\n|[a-z0-9?&=%/.]{1,12}\n|\n){0,30}") {
-            let text = format!("#EXTM3U\n{text}");
-            if let Ok(playlist) = MediaPlaylist::parse(text.clone(), &base()) {
+            let text = format!("#EXTM3U\n{text}#EXT-X-ENDLIST\n");
+            if let Ok(playlist) = parse(&text) {
                 let tags = |text: &str| text.lines().filter(|line| line.starts_with('#')).map(str::to_owned).collect::<Vec<_>>();
                 let rewritten = playlist.rewritten("");
                 prop_assert_eq!(tags(&rewritten), tags(&text));
@@ -401,8 +650,30 @@ mod tests {
         }
 
         #[test]
-        fn no_text_panics(text in "\\PC{0,200}") {
-            let _ = MediaPlaylist::parse(format!("#EXTM3U\n{text}"), &base());
+        fn no_address_of_the_drive_is_left(
+            lines in prop::collection::vec((any::<bool>(), "[a-z0-9./]{0,8}", "[ ,A-Z-]{0,6}"), 1..20), ends in any::<bool>(),
+        ) {
+            let mut text = "#EXTM3U\n#EXTINF:10,\na.ts?x-oss-signature=s\n".to_owned();
+            for (in_tag, address, attribute) in lines {
+                let _ = if in_tag {
+                    writeln!(text, "#EXT-X-MAP:{attribute},URI=\"{address}?x-oss-signature=s\",A=\"b\"")
+                } else {
+                    writeln!(text, "{address}?x-oss-signature=s")
+                };
+            }
+            if ends {
+                text += "#EXT-X-ENDLIST\n";
+            }
+            if let Ok(playlist) = parse(&text) {
+                prop_assert!(!playlist.rewritten("?sign=1").contains("oss"));
+            }
+        }
+
+        #[test]
+        fn no_text_panics(text in "(\\PC|\n|#EXT-X-MAP:|URI=|\"|#EXTINF:|[0-9.e]){0,200}") {
+            if let Ok(playlist) = parse(&format!("#EXTM3U\n{text}")) {
+                let _ = playlist.rewritten("?sign=1");
+            }
         }
     }
 }

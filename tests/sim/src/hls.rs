@@ -68,14 +68,18 @@ fn playlist(drive: &Drive, settings: &Settings, named: &Named<'_>, head: &Parts)
     let folder = head.uri.path().trim_end_matches("media.m3u8");
     let mut text =
         String::from("#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-TARGETDURATION:10\n");
-    for n in 0..named.duration_ms.div_ceil(SEGMENT_MS) {
+    let all = named.duration_ms.div_ceil(SEGMENT_MS);
+    let listed = settings.listed_segments.map_or(all, |most| most.min(all));
+    for n in 0..listed {
         let ms = (named.duration_ms - n * SEGMENT_MS).min(SEGMENT_MS);
         let url = sign::signed(&drive.key, &format!("{folder}media-{n}.ts"), &kept);
         let line = url.trim_start_matches(folder);
         // Writing to a string cannot fail.
         let _ = write!(text, "#EXTINF:{}.{:03},\n{line}\n", ms / 1000, ms % 1000);
     }
-    text.push_str("#EXT-X-ENDLIST\n");
+    if listed == all {
+        text.push_str("#EXT-X-ENDLIST\n");
+    }
     let body = SimBody::full(text).paced(settings.preview_bytes_per_second);
     let mut response = answers::body(200, settings.playlist_type.as_str(), body);
     answers::storage_headers(&mut response, &answers::request_id());

@@ -35,6 +35,9 @@ pub struct Settings {
     pub omit_backup_drive: bool,
     /// `getDriveInfo` leaves `resource_drive_id` out, and that drive is refused unless it is the default.
     pub omit_resource_drive: bool,
+    /// A playlist lists so many segments at most, and has no end when that is not all of them: a drive that has not made the
+    /// rest yet (§5.1 has the list complete from the start, by inference).
+    pub listed_segments: Option<u64>,
     /// The space is used up beyond its size: previews answer `ExceedCapacityForbidden` (§5.1).
     pub over_capacity: bool,
     /// The user has the third-party rights package (§2).
@@ -92,6 +95,7 @@ impl Default for Settings {
             link_life: None,
             list_limit_strict: false,
             multi_range: MultiRange::First,
+            listed_segments: None,
             omit_backup_drive: false,
             omit_resource_drive: false,
             over_capacity: false,
