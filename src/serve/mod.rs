@@ -106,7 +106,7 @@ impl Site {
         let errand = self.errand(&request, &target);
         match &target.endpoint {
             Endpoint::Account => Box::pin(errand.doing(async move { self.account(&request, &target).await })),
-            Endpoint::Asset(asset) => Box::pin(ready(Ok(asset.answer()))),
+            Endpoint::Asset(asset) => Box::pin(ready(Ok(asset.answer(&request)))),
             Endpoint::Browse => Box::pin(errand.doing(async move { self.browse(&request, &target).await })),
             Endpoint::Content | Endpoint::Proxied => {
                 Box::pin(errand.doing(async move { self.content(&request, &target).await }))

@@ -1,4 +1,4 @@
-//! The page in a real browser: a film starts and its time advances, direct and as HLS.
+//! The page in a real browser: films play, direct and as HLS, and watching them is comfortable.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::support::{Rig, client, installed};
+use crate::support::{Rig, Setup, client, installed};
 
 /// A browser, steered through WebDriver.
 pub(crate) struct Browser {
@@ -105,6 +105,11 @@ impl Browser {
         }
     }
 
+    /// A command of Chromium's own protocol.
+    async fn cdp(&self, name: &str, parameters: Value) {
+        self.command("goog/cdp/execute", json!({"cmd": name, "params": parameters})).await;
+    }
+
     pub(crate) async fn screenshot(&self, name: &str) {
         let Some(folder) = std::env::var_os("SLUICE_TEST_SCREENSHOTS") else { return };
         let answer: Value =
@@ -122,9 +127,45 @@ impl Browser {
 
 const PLAYS: &str = "document.getElementById('player').currentTime > ";
 
+/// Whether there is a browser to test with.
+fn has_browser() -> bool {
+    installed("chromedriver") && installed("chromium")
+}
+
+/// Chooses what a menu calls so.
+fn choose(menu: &str, label: &str) -> String {
+    format!(
+        "const menu = document.getElementById('{menu}'); \
+         menu.selectedIndex = [...menu.options].findIndex(option => option.textContent.startsWith('{label}')); \
+         menu.dispatchEvent(new Event('change'))"
+    )
+}
+
+/// An expression: a subtitle that begins so is shown.
+fn shows(words: &str) -> String {
+    format!(
+        "[...document.getElementById('player').textTracks].some(track => track.mode === 'showing' && \
+         [...(track.activeCues || [])].some(cue => cue.text.startsWith('{words}')))"
+    )
+}
+
+fn seek(to: f64) -> String {
+    format!("document.getElementById('player').currentTime = {to}")
+}
+
+/// An expression: it plays, a little behind this place.
+fn is_behind(place: f64) -> String {
+    format!(
+        "(() => {{ const p = document.getElementById('player'); \
+         return p.currentTime > {place} + 0.2 && p.currentTime < {place} + 8 && p.readyState > 2 && !p.seeking; }})()"
+    )
+}
+
+const PLAY: &str = "document.getElementById('player').play()";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_film_plays_in_the_page_direct_and_as_hls() {
-    if !installed("chromedriver") || !installed("chromium") {
+    if !has_browser() {
         return;
     }
     let rig = Rig::start(|drive| {
@@ -151,34 +192,254 @@ async fn a_film_plays_in_the_page_direct_and_as_hls() {
     browser.eval("for (const a of document.querySelectorAll('td a')) if (a.textContent.endsWith('.mp4')) location = a.href").await;
     browser.until("document.getElementById('player') !== null && document.readyState === 'complete'").await;
 
-    browser.eval("document.getElementById('player').play()").await;
+    browser.eval(PLAY).await;
     browser.until(&format!("{PLAYS} 1")).await;
-    browser.eval("document.getElementById('player').currentTime = 40").await;
+    browser.eval(&seek(40.0)).await;
     browser.until(&format!("{PLAYS} 41")).await;
+    // The playlist tells of the original, both transcodes with the choice between them, and the one that is kept back.
+    browser.until("document.getElementById('quality').options.length === 5").await;
+    let kept_back = "(() => { const o = [...document.getElementById('quality').options].find(o => o.textContent.startsWith('HD')); \
+                     return o.disabled && o.textContent.includes('third-party package'); })()";
+    browser.until(kept_back).await;
+    // Subtitles are for the original as well.
+    browser.eval(&choose("subtitles", "English")).await;
+    browser.until(&shows("Subtitle line")).await;
     browser.screenshot("original.png").await;
 
-    let choose = |script: &str| {
-        format!(
-            "const q = document.getElementById('quality'); {script}; q.dispatchEvent(new Event('change'))"
-        )
-    };
-    browser.eval(&choose("q.selectedIndex = 1")).await;
+    // By the browser's own HLS.
+    browser.eval(&choose("quality", "Automatic")).await;
     browser.until("document.getElementById('player').currentSrc.includes('master.m3u8')").await;
-    browser.until("document.getElementById('quality').options.length === 4").await;
-    browser.eval("document.getElementById('player').play()").await;
-    browser.until(&format!("{PLAYS} 42")).await;
-    assert_eq!(browser.eval("return document.querySelectorAll('track').length").await, json!(2));
+    browser.until(&format!("{PLAYS} 41")).await;
+    for place in PLACES {
+        browser.eval(&seek(place)).await;
+        browser.eval(PLAY).await;
+        browser.until(&is_behind(place)).await;
+    }
+    for (language, words) in [("中文", "第三方字幕 台词"), ("English", "Subtitle line")] {
+        browser.eval(&choose("subtitles", language)).await;
+        browser.eval(&seek(31.0)).await;
+        browser.until(&shows(words)).await;
+    }
     // One quality alone, chosen by name.
-    browser.eval(&choose("q.selectedIndex = 3")).await;
+    browser.eval(&choose("quality", "SD")).await;
     browser.until("document.getElementById('player').currentSrc.includes('/sd/index.m3u8')").await;
     browser.until("document.getElementById('player').videoWidth === 960").await;
-    browser.eval("document.getElementById('player').play()").await;
-    browser.until(&format!("{PLAYS} 44")).await;
     browser.screenshot("hls.png").await;
+    browser.eval(&seek(57.0)).await;
+    browser.eval(PLAY).await;
+    browser.until("document.getElementById('player').ended").await;
 
     // A film that the drive does not give: the page says why.
     rig.sim.freeze("/films/电影.mkv");
     browser.open(&format!("{}/browse/ali/films/%E7%94%B5%E5%BD%B1.mkv", rig.site.base)).await;
     browser.quit().await;
     assert_eq!(rig.sim.counts().rate_limited, 0);
+}
+
+/// Ten places, there and back.
+const PLACES: [f64; 10] = [40.0, 5.0, 55.0, 12.0, 33.0, 21.0, 50.0, 2.0, 45.0, 28.0];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_film_plays_by_script_where_the_browser_has_no_hls() {
+    if !has_browser() {
+        return;
+    }
+    for delivery in ["proxy", "redirect"] {
+        let setup = Setup { mount: format!("delivery = \"{delivery}\""), ..Setup::default() };
+        let rig = Rig::with(setup, |drive| drive.file("/films/film.mkv", Content::Sample(Sample::Mkv))).await;
+        let browser = Browser::start().await;
+        browser.open(&format!("{}/browse/ali/films/film.mkv?hls=js", rig.site.base)).await;
+        browser.until("document.getElementById('quality').options.length >= 4").await;
+        browser.eval(&choose("quality", "Automatic")).await;
+        browser.until("document.getElementById('player').currentSrc.startsWith('blob:')").await;
+        browser.eval(PLAY).await;
+        browser.until(&format!("{PLAYS} 0.5")).await;
+        for place in PLACES {
+            browser.eval(&seek(place)).await;
+            browser.until(&is_behind(place)).await;
+        }
+        for (language, words) in [("中文", "第三方字幕 台词"), ("English", "Subtitle line")] {
+            browser.eval(&choose("subtitles", language)).await;
+            browser.eval(&seek(31.0)).await;
+            browser.until(&shows(words)).await;
+        }
+        for (name, width) in [("SD", 960), ("LD", 640)] {
+            browser.eval(&choose("quality", name)).await;
+            browser.until(&format!("document.getElementById('player').videoWidth === {width}")).await;
+        }
+        browser.eval(&seek(57.0)).await;
+        browser.eval(PLAY).await;
+        browser.until("document.getElementById('player').ended").await;
+        browser.quit().await;
+        let counts = rig.sim.counts();
+        assert_eq!((counts.preview_info, counts.rate_limited), (1, 0), "{delivery}: {counts:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_browser_cannot_play_as_it_is_plays_as_a_transcode() {
+    if !has_browser() {
+        return;
+    }
+    let rig = Rig::start(|drive| {
+        drive.file("/films/film.mkv", Content::Bytes(vec![7; 4096].into())).settings(|settings| {
+            let preview = drive_sim::Preview {
+                duration: Some(Duration::from_secs(60)),
+                ..drive_sim::Preview::default()
+            };
+            settings.preview.insert("/films/film.mkv".to_owned(), preview);
+        })
+    })
+    .await;
+    let browser = Browser::start().await;
+    browser.open(&format!("{}/browse/ali/films/film.mkv", rig.site.base)).await;
+    browser.until("document.getElementById('player').currentSrc.includes('master.m3u8')").await;
+    browser.until("document.getElementById('message').textContent.includes('it gets the transcode')").await;
+    browser.eval(PLAY).await;
+    browser.until(&format!("{PLAYS} 1")).await;
+    browser.quit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_film_that_is_being_prepared_says_so_and_plays_when_it_is() {
+    if !has_browser() {
+        return;
+    }
+    let setup = Setup { rest: "[proxy]\nhold = \"1s\"\n".to_owned(), ..Setup::default() };
+    let scripted = |wait_calls| drive_sim::Preview { wait_calls, ..drive_sim::Preview::default() };
+    let rig = Rig::with(setup, |drive| {
+        drive
+            .file("/films/film.mp4", Content::Sample(Sample::Mp4))
+            .file("/films/raw.mp4", Content::Sample(Sample::Mp4))
+            .settings(|settings| {
+                settings.preview.insert("/films/film.mp4".to_owned(), scripted(1_000_000));
+                let never = drive_sim::Preview::ending(drive_sim::PreviewEnd::NotFound);
+                settings.preview.insert("/films/raw.mp4".to_owned(), never);
+            })
+    })
+    .await;
+    let browser = Browser::start().await;
+    browser.open(&format!("{}/browse/ali/films/film.mp4", rig.site.base)).await;
+    browser.eval(&choose("quality", "Automatic")).await;
+    browser
+        .until(
+            "document.getElementById('message').textContent.startsWith('The drive is preparing this film')",
+        )
+        .await;
+    browser.screenshot("preparing.png").await;
+    rig.sim.settings(|settings| {
+        settings.preview.insert("/films/film.mp4".to_owned(), scripted(0));
+    });
+    browser.until("document.getElementById('player').currentSrc.includes('master.m3u8')").await;
+    browser.eval(PLAY).await;
+    browser.until(&format!("{PLAYS} 1")).await;
+    browser.until("document.getElementById('message').textContent === ''").await;
+
+    // One that never will be: the original plays, and the page says why there is nothing else.
+    browser.open(&format!("{}/browse/ali/films/raw.mp4", rig.site.base)).await;
+    browser.until("document.getElementById('quality').options[1].disabled").await;
+    browser.eval(PLAY).await;
+    browser.until(&format!("{PLAYS} 1")).await;
+    browser.eval(&choose("quality", "Automatic")).await;
+    browser.until("document.getElementById('message').textContent.includes('cannot transcode')").await;
+    browser.until("document.getElementById('quality').selectedIndex === 0").await;
+    browser.until(&format!("{PLAYS} 1")).await;
+    browser.quit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn watching_goes_on_where_one_left_and_with_the_next_episode() {
+    if !has_browser() {
+        return;
+    }
+    let rig = Rig::start(|drive| {
+        ["Show 10.mp4", "Show 9.mp4", "Show 9.srt", "Other.mp4"]
+            .into_iter()
+            .fold(drive, |drive, name| drive.file(&format!("/films/{name}"), Content::Sample(Sample::Mp4)))
+    })
+    .await;
+    let browser = Browser::start().await;
+    let first = format!("{}/browse/ali/films/Show%209.mp4", rig.site.base);
+    browser.open(&first).await;
+    browser.eval(PLAY).await;
+    browser.eval(&seek(20.0)).await;
+    browser.until(&is_behind(23.0)).await;
+    let lists = rig.sim.counts().list;
+    browser.open(&format!("{first}?x=another-signature")).await;
+    browser.until("document.getElementById('player').currentTime > 20 && !document.getElementById('restart').hidden").await;
+    browser.eval("document.getElementById('restart').click()").await;
+    browser.until("document.getElementById('player').currentTime < 1").await;
+    assert_eq!(rig.sim.counts().list, lists, "nobody has asked for the next one");
+
+    // Keys, as on other players; not while a menu has them.
+    let press = |target: &str, key: &str| {
+        format!(
+            "{target}.dispatchEvent(new KeyboardEvent('keydown', {{key: '{key}', bubbles: true, cancelable: true}}))"
+        )
+    };
+    browser.eval(&press("document.body", "5")).await;
+    browser.until("Math.abs(document.getElementById('player').currentTime - 30) < 0.5").await;
+    browser.eval(&press("document.getElementById('player')", "ArrowRight")).await;
+    browser.until("Math.abs(document.getElementById('player').currentTime - 35) < 0.5").await;
+    browser.eval(&press("document.getElementById('quality')", "9")).await;
+    browser.eval(&press("document.body", "m")).await;
+    browser
+        .until(
+            "document.getElementById('player').muted && document.getElementById('player').currentTime < 40",
+        )
+        .await;
+    browser.eval(&press("document.body", "k")).await;
+    browser.until(&is_behind(35.0)).await;
+
+    // To the end: the next by number, which can be declined or taken.
+    browser.eval(&seek(58.5)).await;
+    browser.until("!document.getElementById('coming').hidden").await;
+    browser.until("document.querySelector('#coming span').textContent.startsWith('Show 10.mp4 in ')").await;
+    browser.screenshot("next.png").await;
+    browser.eval("document.querySelector('#coming .quiet').click()").await;
+    browser.until("document.getElementById('coming').hidden").await;
+    browser.eval(&press("document.body", "n")).await;
+    browser.until("decodeURIComponent(location.pathname).endsWith('Show 10.mp4')").await;
+    browser.until(&format!("{PLAYS} 0.5")).await;
+    // What was seen to the end begins at the beginning.
+    browser.open(&first).await;
+    browser.until("document.getElementById('player').readyState > 1").await;
+    browser
+        .until(
+            "document.getElementById('player').currentTime < 1 && document.getElementById('restart').hidden",
+        )
+        .await;
+    browser.quit().await;
+    assert_eq!(rig.sim.counts().rate_limited, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_fits_a_phone() {
+    if !has_browser() {
+        return;
+    }
+    let name =
+        "A.Film.With.A.Very.Long.Name.2026.2160p.WEB-DL.H265.DDP5.1.Atmos-Somebody-And-Somebody-Else.mkv";
+    let rig = Rig::start(|drive| drive.file(&format!("/films/{name}"), Content::Sample(Sample::Mkv))).await;
+    let browser = Browser::start().await;
+    let size = json!({"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": true});
+    browser.cdp("Emulation.setDeviceMetricsOverride", size).await;
+    browser.cdp("Emulation.setTouchEmulationEnabled", json!({"enabled": true})).await;
+    let dark = json!({"features": [{"name": "prefers-color-scheme", "value": "dark"}]});
+    browser.cdp("Emulation.setEmulatedMedia", dark).await;
+    for (address, shot) in [
+        ("/browse/ali/films/".to_owned(), "phone-folder.png"),
+        (format!("/browse/ali/films/{name}"), "phone.png"),
+    ] {
+        browser.open(&format!("{}{address}", rig.site.base)).await;
+        browser.until("document.readyState === 'complete'").await;
+        if shot == "phone.png" {
+            browser.until("document.getElementById('subtitles').options.length === 3").await;
+            browser.eval(&seek(7.0)).await;
+            browser.until("!document.getElementById('player').seeking").await;
+        }
+        browser.until("innerWidth === 360 && document.documentElement.scrollWidth <= 360").await;
+        browser.screenshot(shot).await;
+    }
+    browser.quit().await;
 }

@@ -4,11 +4,14 @@ mod account;
 mod logins;
 mod page;
 
+use std::fmt;
+
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use http_body::Frame;
 use http_body_util::StreamBody;
+use sha2::{Digest, Sha256};
 
 pub(super) use self::logins::Logins;
 use self::page::FolderPage;
@@ -16,18 +19,16 @@ use super::content::set;
 use super::target::Target;
 use super::{Site, media_type};
 use crate::error::Result;
+use crate::http::conditional::{Validators, Verdict};
 use crate::http::{Administrator, Body, Request, Response};
 use crate::resolve::{Listing, Want};
 
 /// A file that the page needs.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Asset {
-    /// The icon.
-    Icon,
-    /// What drives the player.
-    Script,
-    /// The looks.
-    Style,
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub struct Asset {
+    name: &'static str,
+    media_type: &'static str,
+    text: &'static str,
 }
 
 // === impl Asset ===
@@ -35,26 +36,34 @@ pub enum Asset {
 impl Asset {
     /// The asset of this name.
     pub fn named(name: &str) -> Option<Self> {
-        match name {
-            "icon.svg" => Some(Self::Icon),
-            "page.css" => Some(Self::Style),
-            "page.js" => Some(Self::Script),
-            _ => None,
-        }
+        // hls.js is empty where it was not there at the build.
+        ASSETS.iter().copied().find(|asset| asset.name == name && !asset.text.is_empty())
     }
 
-    /// Its answer.
-    pub(super) fn answer(self) -> Response {
-        let (media_type, text) = match self {
-            Self::Icon => ("image/svg+xml", include_str!("icon.svg")),
-            Self::Script => ("text/javascript; charset=utf-8", include_str!("page.js")),
-            Self::Style => ("text/css; charset=utf-8", include_str!("page.css")),
-        };
-        let mut response = Response::new(Body::full(text));
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
-        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    /// Its answer. Asked again it is 304 as long as the program is the same.
+    pub(super) fn answer(self, request: &Request) -> Response {
+        let tag = data_encoding::HEXLOWER.encode(&Sha256::digest(self.text)[..16]);
+        let validators = Validators { etag: format!("\"{tag}\""), modified: None };
+        let is_known = validators.evaluate(request.method(), request.headers()) == Verdict::NotModified;
+        let mut response = Response::new(Body::empty());
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.media_type));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        set(headers, header::ETAG, &validators.etag);
+        if is_known {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+        } else {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(self.text.len()));
+            *response.body_mut() = Body::full(self.text);
+        }
         response
+    }
+}
+
+impl fmt::Debug for Asset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Asset({})", self.name)
     }
 }
 
@@ -149,7 +158,18 @@ fn answer_of(html: Body, policy: &'static str) -> Response {
     response
 }
 
-/// Our own files only; media may come from the drive's hosts, whose names differ by region, when it is redirected.
+/// Our own files only; media may come from the drive's hosts, whose names differ by region, when it is redirected, and from
+/// hls.js, which makes it of what it fetches from them.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' http: https:; \
-                      media-src 'self' http: https:; connect-src 'self'; form-action 'none'; base-uri 'none'; \
-                      frame-ancestors 'none'";
+                      media-src 'self' blob: http: https:; connect-src 'self' http: https:; form-action 'none'; \
+                      base-uri 'none'; frame-ancestors 'none'";
+
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+static ASSETS: [Asset; 6] = [
+    Asset { name: "hls.js", media_type: SCRIPT, text: include_str!(concat!(env!("OUT_DIR"), "/hls.min.js")) },
+    Asset { name: "icon.svg", media_type: "image/svg+xml", text: include_str!("icon.svg") },
+    Asset { name: "page.css", media_type: "text/css; charset=utf-8", text: include_str!("page.css") },
+    Asset { name: "page.js", media_type: SCRIPT, text: include_str!("page.js") },
+    Asset { name: "source.js", media_type: SCRIPT, text: include_str!("source.js") },
+    Asset { name: "watching.js", media_type: SCRIPT, text: include_str!("watching.js") },
+];

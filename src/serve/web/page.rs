@@ -110,17 +110,29 @@ pub(super) fn file(
                     f,
                     "<video id=\"player\" controls playsinline preload=\"metadata\" src=\"{source}\"></video>"
                 )?;
-                f.write_str("<p class=\"choices\"><label for=\"quality\">Quality</label> <select id=\"quality\" disabled>")?;
+                f.write_str(
+                    "<p id=\"coming\" role=\"status\" hidden><span></span> <button>Play now</button> \
+                     <button class=\"quiet\">Stay here</button></p>\n\
+                     <p class=\"choices\"><label>Quality <select id=\"quality\" disabled>",
+                )?;
                 write!(f, "<option value=\"{source}\">Original</option>")?;
                 if transcodes {
                     let master = addresses.local(Route::Hls, path, "/master.m3u8");
-                    write!(f, "<option value=\"{}\" data-hls>Transcoded</option>", Escaped(&master))?;
+                    write!(f, "<option value=\"{}\" data-hls>Automatic</option>", Escaped(&master))?;
                 }
-                f.write_str("</select> <span id=\"message\" role=\"status\"></span></p>\n")?;
+                f.write_str(
+                    "</select></label> <label>Subtitles <select id=\"subtitles\" disabled>\
+                     <option value=\"\">Off</option></select></label> \
+                     <button id=\"restart\" class=\"quiet\" hidden>From the beginning</button> \
+                     <a id=\"next\" rel=\"next\" hidden>Next</a> <span id=\"message\" role=\"status\"></span></p>\n",
+                )?;
             }
             Kind::Audio => {
                 writeln!(f, "<audio id=\"player\" controls preload=\"metadata\" src=\"{source}\"></audio>")?;
-                f.write_str("<p><span id=\"message\" role=\"status\"></span></p>\n")?;
+                f.write_str(
+                    "<p class=\"choices\"><button id=\"restart\" class=\"quiet\" hidden>From the beginning</button> \
+                     <span id=\"message\" role=\"status\"></span></p>\n",
+                )?;
             }
             Kind::Image => {
                 writeln!(f, "<p><img class=\"picture\" src=\"{source}\" alt=\"{}\"></p>", Escaped(name))?
@@ -135,10 +147,19 @@ pub(super) fn file(
             HumanSize(entry.len),
             Minute(entry.modified),
         )?;
-        writeln!(f, "<script src=\"{}/assets/page.js\" defer></script>", addresses.prefix())?;
+        if matches!(media_type::kind_of(name), Kind::Video | Kind::Audio) {
+            f.write_str(KEYS)?;
+        }
+        writeln!(f, "<script type=\"module\" src=\"{}/assets/page.js\"></script>", addresses.prefix())?;
         foot(f)
     })
 }
+
+/// The keys, for whoever looks for them.
+const KEYS: &str = "<details class=\"facts\"><summary>Keys</summary><p>\
+    <kbd>space</kbd> <kbd>k</kbd> play and pause · <kbd>←</kbd> <kbd>→</kbd> five seconds · <kbd>j</kbd> <kbd>l</kbd> ten · \
+    <kbd>0</kbd>–<kbd>9</kbd> tenths of the film · <kbd>↑</kbd> <kbd>↓</kbd> <kbd>m</kbd> sound · <kbd>f</kbd> full screen · \
+    <kbd>c</kbd> subtitles · <kbd>n</kbd> next</p></details>\n";
 
 /// What `write` writes.
 fn written(write: impl Fn(&mut Formatter<'_>) -> fmt::Result) -> String {
