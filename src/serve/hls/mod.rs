@@ -3,6 +3,7 @@
 //! The drive's own playlists and segments live as long as a link does. Players read a finished playlist once,
 //! so what they hold must be ours; the drive's present address is looked up at each request.
 
+pub mod beside;
 pub mod captions;
 pub mod playlist;
 mod segment;
