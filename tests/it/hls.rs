@@ -200,6 +200,48 @@ async fn subtitles_begin_when_the_picture_does() {
     assert_eq!((rig.sim.counts().preview_info, rig.sim.counts().playlist), (1, 1));
 }
 
+#[tokio::test]
+async fn subtitle_files_beside_a_film_are_its_tracks_in_utf_8() {
+    let srt = "1\r\n00:00:01,000 --> 00:00:02,500\r\n你好，世界。我们今天去哪里？\r\n\r\n2\r\n00:00:03,000 --> 00:00:04,000\r\n这是一个关于时间的故事。\r\n";
+    let (gb18030, _, _) = encoding_rs::GB18030.encode(srt);
+    let ass = "[Script Info]\n[Events]\nFormat: Layer, Start, End, Text\nDialogue: 0,0:00:01.00,0:00:02.00,{\\i1}Hello{\\i0}, world\n";
+    let utf_16: Vec<u8> =
+        std::iter::once(0xfeff).chain(ass.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+    let rig = Rig::start(|drive| {
+        drive
+            .file("/films/film.mkv", Content::Sample(Sample::Mkv))
+            .file("/films/film.chs.srt", Content::Bytes(gb18030.into_owned().into()))
+            .file("/films/film.en.forced.ass", Content::Bytes(utf_16.into()))
+            .file("/films/film.fr.srt", Content::Bytes("no line in it".into()))
+            .file("/films/film 2.zh.srt", Content::Bytes(srt.into()))
+            .file("/films/film 2.mkv", Content::Sample(Sample::Mkv))
+    })
+    .await;
+    let master = rig.get(&format!("{FILM}/master.m3u8")).send().await;
+    let tracks: Vec<_> = master.text().lines().filter(|line| line.contains("TYPE=SUBTITLES")).collect();
+    let told = |tag: &str| {
+        let uri = format!("URI=\"subtitles/{tag}/index.m3u8\"");
+        *tracks.iter().find(|line| line.contains(&uri)).unwrap_or_else(|| panic!("{tag}: {tracks:?}"))
+    };
+    assert_eq!(tracks.len(), 5, "{tracks:?}");
+    assert!(told("zh-hans").contains("LANGUAGE=\"zh-Hans\""), "{tracks:?}");
+    assert!(told("en-2").contains("FORCED=YES") && told("zh").contains("DEFAULT=YES"), "{tracks:?}");
+    for (tag, cue) in [
+        ("zh-hans", "00:00:01.000 --> 00:00:02.500\n你好，世界。我们今天去哪里？\n"),
+        ("en-2", "00:00:01.000 --> 00:00:02.000\n<i>Hello</i>, world\n"),
+    ] {
+        let list = rig.get(&format!("{FILM}/subtitles/{tag}/index.m3u8")).send().await;
+        assert!(list.text().contains(&format!("\n../{tag}.vtt\n")), "{}", list.text());
+        let vtt = rig.get(&format!("{FILM}/subtitles/{tag}.vtt")).send().await;
+        assert!(vtt.text().starts_with("WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:"), "{}", vtt.text());
+        assert!(vtt.text().contains(cue), "{}", vtt.text());
+    }
+    let none = rig.get(&format!("{FILM}/subtitles/fr.vtt")).send().await;
+    assert_eq!(none.status, 404, "{}", none.text());
+    let counts = rig.sim.counts();
+    assert_eq!((counts.list, counts.download_url, counts.rate_limited), (1, 3, 0), "{counts:?}");
+}
+
 /// The attributes of a variant in a multivariant playlist.
 fn variant<'a>(master: &'a str, name: &str) -> &'a str {
     let lines: Vec<_> = master.lines().collect();

@@ -99,7 +99,6 @@ impl Site {
         let described = join_all(variants.iter().map(|variant| self.described(path, &variant.id)));
         let (described, tracks) = tokio::join!(described, self.tracks(path, &preview));
         let variants: Vec<_> = variants.into_iter().zip(described).collect();
-        let tracks: Vec<_> = tracks.into_iter().map(|track| track.listed).collect();
         let mut response = text_answer(playlist::master(&variants, &tracks, query), media_type::PLAYLIST);
         let is_withheld = |variant: &&Variant| matches!(variant.state, VariantState::Withheld);
         let withheld: Vec<_> =
@@ -318,6 +317,8 @@ fn text_answer(text: String, media_type: &'static str) -> Response {
 
 /// Names the qualities of a film that the drive keeps back, and why.
 const WITHHELD: http::HeaderName = http::HeaderName::from_static("sluice-withheld");
+/// Longest time that a multivariant playlist waits for what it need not say; chosen: less than a viewer notices beside the rest.
+const DESCRIBED_WITHIN: Duration = Duration::from_secs(2);
 /// How soon to look again at a preview that somebody waits for; chosen: transcoding begins within seconds.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Bytes. A playlist of the longest film that is believed, with the longest segment addresses seen, is 2 MB.

@@ -320,6 +320,8 @@ pub struct TextTrack {
     pub is_forced: bool,
     /// Whether whoever made it wants it shown.
     pub is_default: bool,
+    /// Whether it tells of sounds too.
+    pub is_for_impaired: bool,
 }
 
 /// The multivariant playlist of these variants, each with what is known of it, addresses relative to itself.
@@ -329,16 +331,18 @@ pub fn master(variants: &[(&Variant, Described)], tracks: &[TextTrack], query: &
         out.push_str("#EXT-X-INDEPENDENT-SEGMENTS\n");
     }
     // One of a group at most may be the default (RFC 8216 §4.3.4.1.1).
-    let default = tracks.iter().position(|track| track.is_default).unwrap_or(0);
+    let position = |is: fn(&TextTrack) -> bool| tracks.iter().position(is);
+    let default = position(|track| track.is_default).or_else(|| position(|track| !track.is_forced));
     for (number, track) in tracks.iter().enumerate() {
-        let TextTrack { tag, language, name, is_forced, .. } = track;
+        let TextTrack { tag, language, name, is_forced, is_for_impaired, .. } = track;
+        let sounds = if *is_for_impaired { SOUNDS } else { "" };
         let yes = |is: bool| if is { "YES" } else { "NO" };
         let _ = writeln!(
             out,
             "#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID=\"subtitles\",NAME=\"{}\",LANGUAGE=\"{language}\",DEFAULT={},\
-             AUTOSELECT=YES,FORCED={},URI=\"subtitles/{tag}/index.m3u8{query}\"",
+             AUTOSELECT=YES,FORCED={}{sounds},URI=\"subtitles/{tag}/index.m3u8{query}\"",
             Quoted(name),
-            yes(number == default),
+            yes(Some(number) == default),
             yes(*is_forced),
         );
     }
@@ -411,16 +415,6 @@ pub fn subtitles(language: &str, duration: Duration, query: &str) -> String {
     )
 }
 
-/// How a language is called in a player's menu.
-pub fn language_name(tag: &str) -> &str {
-    match tag {
-        "en" => "English",
-        "ja" => "日本語",
-        "zh" => "中文",
-        other => other,
-    }
-}
-
 /// Bits per second, by the lines of the picture: what the drive's transcodes of that size usually take, rounded up.
 fn usual_bandwidth(height: u32) -> u64 {
     match height {
@@ -432,6 +426,8 @@ fn usual_bandwidth(height: u32) -> u64 {
     }
 }
 
+/// Apple's words for it (RFC 8216 §4.3.4.1).
+const SOUNDS: &str = ",CHARACTERISTICS=\"public.accessibility.transcribes-spoken-dialog,public.accessibility.describes-music-and-sound\"";
 /// The drive's templates, in ascending quality. Source: §5.1 of the fact sheet.
 const LADDER: [&str; 6] = ["ld", "sd", "hd", "fhd", "qhd", "uhd"];
 /// Ten seconds each: a film of more than fifty hours is a mistake or an attack.
@@ -589,6 +585,7 @@ mod tests {
             name: "a \"b\"\n".to_owned(),
             is_forced: false,
             is_default: false,
+            is_for_impaired: false,
         };
         let measured = Described {
             codecs: Some("avc1.64001e,mp4a.40.2".to_owned()),

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::transcode::{Described, Transcode};
 use super::ts::Beginning;
-use super::{LOOK_AGAIN, PlaylistLease};
+use super::{DESCRIBED_WITHIN, LOOK_AGAIN, PlaylistLease};
 use crate::budget::Errand;
 use crate::driver::{Entry, EntryKind, Link, Source};
 use crate::error::{Error, ErrorKind, Result};
@@ -360,8 +360,6 @@ fn no_such_segment(index: usize) -> Error {
 const BEGINNING: u64 = 64 * 1024;
 /// Bytes that tell whether the first picture needs others: the tables and the beginning of it.
 const GLANCE: u64 = 4 * 1024;
-/// Longest time that a multivariant playlist waits for what it need not say; chosen: less than a viewer notices beside the rest.
-const DESCRIBED_WITHIN: std::time::Duration = std::time::Duration::from_secs(2);
 /// Pieces to look ahead.
 const AHEAD: usize = 2;
 /// Who asks for this piece watches; those before it are opened of every variant.
