@@ -13,6 +13,8 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
+use crate::firefox::Firefox;
+use crate::page::{choose, is_behind, seek, shows};
 use crate::players::{Vlc, run};
 use crate::support::{Rig, Setup, installed, sign};
 
@@ -214,5 +216,42 @@ async fn vlc_seeks_loads_both_subtitles_and_plays_to_the_end() {
         vlc.say("seek 55").await;
         vlc.until_ended().await;
         stage.ends_well();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn firefox_seeks_switches_shows_both_subtitles_and_plays_to_the_end() {
+    if !installed("firefox-esr") {
+        return;
+    }
+    for delivery in ["proxy", "redirect"] {
+        let setup = Setup { mount: format!("delivery = \"{delivery}\""), ..Setup::default() };
+        let rig = Rig::with(setup, |drive| drive.file("/films/film.mkv", Content::Sample(Sample::Mkv))).await;
+        let mut firefox = Firefox::start().await;
+        firefox.open(&format!("{}/browse/ali/films/film.mkv", rig.site.base)).await;
+        firefox.until("document.getElementById('quality').options.length >= 4").await;
+        firefox.eval(&choose("quality", "Automatic")).await;
+        firefox.until("document.getElementById('player').currentSrc.startsWith('blob:')").await;
+        firefox.eval("document.getElementById('player').play()").await;
+        firefox.until("document.getElementById('player').currentTime > 0.5").await;
+        for place in PLACES {
+            firefox.eval(&seek(place.into())).await;
+            firefox.until(&is_behind(place.into())).await;
+        }
+        for (language, words) in [("中文", "第三方字幕 台词"), ("English", "Subtitle line")] {
+            firefox.eval(&choose("subtitles", language)).await;
+            firefox.eval(&seek(31.0)).await;
+            firefox.until(&shows(words)).await;
+        }
+        for (name, width) in [("SD", 960), ("LD", 640)] {
+            firefox.eval(&choose("quality", name)).await;
+            firefox.until(&format!("document.getElementById('player').videoWidth === {width}")).await;
+        }
+        firefox.eval(&seek(57.0)).await;
+        firefox.eval("document.getElementById('player').play()").await;
+        firefox.until("document.getElementById('player').ended").await;
+        firefox.quit().await;
+        let counts = rig.sim.counts();
+        assert_eq!((counts.preview_info, counts.rate_limited), (1, 0), "{delivery}: {counts:?}");
     }
 }

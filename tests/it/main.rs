@@ -7,6 +7,7 @@ mod budget;
 mod calls;
 mod delivery;
 mod driver_contract;
+mod firefox;
 mod hls;
 mod hls_players;
 mod layering;

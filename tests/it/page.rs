@@ -133,7 +133,7 @@ fn has_browser() -> bool {
 }
 
 /// Chooses what a menu calls so.
-fn choose(menu: &str, label: &str) -> String {
+pub(crate) fn choose(menu: &str, label: &str) -> String {
     format!(
         "const menu = document.getElementById('{menu}'); \
          menu.selectedIndex = [...menu.options].findIndex(option => option.textContent.startsWith('{label}')); \
@@ -142,19 +142,19 @@ fn choose(menu: &str, label: &str) -> String {
 }
 
 /// An expression: a subtitle that begins so is shown.
-fn shows(words: &str) -> String {
+pub(crate) fn shows(words: &str) -> String {
     format!(
         "[...document.getElementById('player').textTracks].some(track => track.mode === 'showing' && \
          [...(track.activeCues || [])].some(cue => cue.text.startsWith('{words}')))"
     )
 }
 
-fn seek(to: f64) -> String {
+pub(crate) fn seek(to: f64) -> String {
     format!("document.getElementById('player').currentTime = {to}")
 }
 
 /// An expression: it plays, a little behind this place.
-fn is_behind(place: f64) -> String {
+pub(crate) fn is_behind(place: f64) -> String {
     format!(
         "(() => {{ const p = document.getElementById('player'); \
          return p.currentTime > {place} + 0.2 && p.currentTime < {place} + 8 && p.readyState > 2 && !p.seeking; }})()"
