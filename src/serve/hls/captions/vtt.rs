@@ -5,8 +5,8 @@ use super::{Cue, stamp};
 /// What a file begins with.
 pub(super) const SIGNATURE: &str = "WEBVTT";
 
-/// The text with its cues put in order of form; what is no cue, style, region or note is dropped, as a player would. None where
-/// it is not WebVTT or has no cue.
+/// The text with its cues put in order of form; what is no cue and no note is dropped, as a player would. Styles and regions are
+/// too: ffmpeg 5.1 reads no cue at all of a file that has one. None where it is not WebVTT or has no cue.
 pub(super) fn rewritten(text: &str) -> Option<String> {
     let mut lines = Lines { rest: text };
     let title = lines.next()?.strip_prefix(SIGNATURE)?;
@@ -32,7 +32,7 @@ pub(super) fn rewritten(text: &str) -> Option<String> {
         } else if let Some(times) = lines.next_if(|second| second.contains("-->")) {
             has_cues |= cue(first, times, &mut lines, &mut out);
         } else {
-            let is_kept = is_note(first) || (is_definition(first) && !has_cues);
+            let is_kept = is_note(first);
             if is_kept {
                 out.push('\n');
                 push_line(&mut out, first);
@@ -71,11 +71,6 @@ fn is_note(line: &str) -> bool {
     line.strip_prefix("NOTE").is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t']))
 }
 
-/// Whether a style or a region follows; they have no meaning behind a cue.
-fn is_definition(line: &str) -> bool {
-    matches!(line.trim_end(), "STYLE" | "REGION")
-}
-
 fn is_setting(text: &str) -> bool {
     text.split_once(':')
         .is_some_and(|(name, value)| SETTINGS.contains(&name) && !value.is_empty() && !value.contains("-->"))
@@ -111,7 +106,7 @@ impl<'a> Lines<'a> {
 }
 
 /// What may follow the times. Source: W3C, WebVTT §4.4.
-const SETTINGS: [&str; 6] = ["align", "line", "position", "region", "size", "vertical"];
+const SETTINGS: [&str; 5] = ["align", "line", "position", "size", "vertical"];
 
 #[cfg(test)]
 mod tests {
@@ -119,7 +114,7 @@ mod tests {
 
     #[test]
     fn a_file_in_form_stays_as_it_is() {
-        let text = "WEBVTT - a title\nKind: captions\nLanguage: zh\n\nSTYLE\n::cue { color: lime }\n\nREGION\nid:a\n\n\
+        let text = "WEBVTT - a title\nKind: captions\nLanguage: zh\n\n\
                     NOTE of the\nauthor\n\nfirst\n00:00:01.000 --> 00:00:02.000 line:0 position:10%\n<v A>a & b</v>\nc\n\n\
                     00:00:03.000 --> 100:00:04.000\nd\n";
         assert_eq!(rewritten(text).unwrap(), text);
@@ -139,9 +134,9 @@ mod tests {
                 "WEBVTT\n\n00:00:01.000 --> 00:00:02.000\na\n\n00:00:03.000 --> 00:00:04.000\nb\n\n\
                  00:00:05.000 --> 00:00:06.000\ne\n",
             ),
-            // an end before the beginning, nothing said, words between, a style too late
+            // an end before the beginning, nothing said, words between, styles and regions
             (
-                "WEBVTT\n\n00:02 --> 00:01\na\n\n00:01 --> 00:02\n\nb\n\n00:01 --> 00:02\nc\n\nSTYLE\nd\n\nNOTES\n",
+                "WEBVTT\n\nSTYLE\n::cue { color: lime }\n\nREGION\nid:a\n\n00:02 --> 00:01\na\n\n00:01 --> 00:02\n\nb\n\n00:01 --> 00:02\nc\n\nSTYLE\nd\n\nNOTES\n",
                 "WEBVTT\n\n00:00:01.000 --> 00:00:02.000\nc\n",
             ),
         ] {
