@@ -152,7 +152,9 @@ impl MediaPlaylist {
     /// The playlist with our address for every one of the drive's: a segment's is its number and extension, that of what a tag
     /// names has an `x` before it, and `query` follows. All else stays as it is.
     pub fn rewritten(&self, query: &str) -> String {
-        let mut out = String::with_capacity(self.text.len());
+        let replaced: usize = self.addresses.iter().map(|address| address.range.len()).sum();
+        let ours = self.lengths.len().max(self.addresses.len()) * (query.len() + LONGEST_NAME);
+        let mut out = String::with_capacity(self.text.len() - replaced + ours);
         let mut at = 0;
         for Address { range, number, in_tag, extension } in &self.addresses {
             self.copy(&mut out, at..range.start);
@@ -277,7 +279,8 @@ impl Base {
     /// Whether a line leads to the playlist's own scheme, host and port, and can stand in a header as it is.
     fn owns(&self, line: &str) -> bool {
         // Without a way out in the middle, so that the compiler takes many bytes at once: lines have some 700.
-        let plain = line.bytes().fold(true, |plain, byte| plain & byte.is_ascii_graphic() & (byte != b'\\'));
+        let odd = |byte: u8| u8::from(byte.wrapping_sub(b'!') > b'~' - b'!') | u8::from(byte == b'\\');
+        let plain = line.bytes().fold(0, |odds, byte| odds | odd(byte)) == 0;
         let is_relative = !line.starts_with("//") && !has_scheme(line);
         plain
             && (is_relative
@@ -434,6 +437,8 @@ const LADDER: [&str; 6] = ["ld", "sd", "hd", "fhd", "qhd", "uhd"];
 const MOST_ADDRESSES: usize = 20_000;
 /// Bytes; the drive's lines have some 700, and one may become the head of an answer.
 const LONGEST_LINE: usize = 16 * 1024;
+/// Bytes: `x12345.mp4`, and for one that is promised its length before it.
+const LONGEST_NAME: usize = 32;
 /// What pieces of films are called; a player may refuse other names.
 pub(in crate::serve) const EXTENSIONS: [&str; 5] = ["ts", "m4s", "mp4", "aac", ATTACHED];
 /// A drive's segments, as they usually are.
