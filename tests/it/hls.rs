@@ -96,6 +96,26 @@ async fn a_link_that_died_early_is_replaced_under_the_segment() {
 }
 
 #[tokio::test]
+async fn a_passing_fault_of_the_drive_is_not_seen_by_players() {
+    let rig = rig().await;
+    for (endpoint, below) in [
+        (Endpoint::PreviewInfo, "master.m3u8"),
+        (Endpoint::Playlist, "sd/index.m3u8"),
+        (Endpoint::Segment, "sd/4.ts"),
+        (Endpoint::Subtitle, "subtitles/zh.vtt"),
+    ] {
+        for fault in [Fault::BadGateway, Fault::DropConnection, Fault::Reset { after: 10 }] {
+            // What was read before must be read anew.
+            rig.pass(Duration::from_secs(1000));
+            rig.sim.fault(endpoint, fault.clone(), 1);
+            let reply = rig.get(&format!("{FILM}/{below}")).send().await;
+            assert_eq!(reply.status, 200, "{below} {fault:?}: {}", String::from_utf8_lossy(&reply.body));
+            rig.sim.clear_faults();
+        }
+    }
+}
+
+#[tokio::test]
 async fn subtitles_are_webvtt_with_a_playlist() {
     let rig = rig().await;
     let vtt = rig.get(&format!("{FILM}/subtitles/zh.vtt")).send().await;

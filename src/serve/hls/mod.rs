@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http_body::Body as _;
 use tokio::time::Instant;
 
 use self::playlist::{MediaPlaylist, chosen};
@@ -198,37 +199,49 @@ impl Site {
                 }
                 // The address died before its time: one more try with a fresh one.
                 Err(TextFault::Refused(_)) if !again => failed = Some(preview),
-                Err(TextFault::Refused(error) | TextFault::Other(error)) => return Err(error),
+                Err(fault) => return Err(fault.into_error()),
             }
         }
     }
 
-    /// A small text of the drive's content host.
+    /// A small text of the drive's content host; asked for again while that fails and `hold` is not over.
     async fn fetch_text(&self, url: &SignedUrl) -> Result<Text, TextFault> {
-        const OPERATION: &str = "read a text of the drive";
+        let deadline = Instant::now() + self.0.hold;
+        loop {
+            let fetched = tokio::time::timeout_at(deadline, self.fetch_text_once(url)).await;
+            match fetched.unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout, READ_TEXT).into())) {
+                Err(TextFault::Passing(error)) if Instant::now() + LOOK_AGAIN / 2 < deadline => {
+                    tracing::debug!(%error, "reading the text again");
+                    tokio::time::sleep(LOOK_AGAIN / 2).await;
+                }
+                fetched => return fetched,
+            }
+        }
+    }
+
+    async fn fetch_text_once(&self, url: &SignedUrl) -> Result<Text, TextFault> {
         // What a browser sends after it was redirected; the answer says whether it may read.
         let headers = HeaderMap::from_iter([(header::ORIGIN, HeaderValue::from_static("null"))]);
-        let fetch = async {
-            let response = self.0.engine.client().get(url, headers, OPERATION).await?;
-            let status = response.status();
-            if status != StatusCode::OK {
-                let error =
-                    Error::new(ErrorKind::Upstream, OPERATION).with("upstream.status", status.as_u16());
-                return Err(match status {
-                    StatusCode::FORBIDDEN => TextFault::Refused(error),
-                    _ => TextFault::Other(error),
-                });
-            }
-            let allowed = response.headers().get(header::ACCESS_CONTROL_ALLOW_ORIGIN);
-            let cors = allowed.is_some_and(|origin| origin == "*" || origin == "null");
-            let bytes = read_limited(response.into_body(), LONGEST_TEXT, OPERATION).await?;
-            let not_text =
-                |_| Error::new(ErrorKind::Upstream, OPERATION).saying("the drive's text is not UTF-8");
-            Ok(Text { text: String::from_utf8(bytes).map_err(not_text)?, cors })
-        };
-        tokio::time::timeout(self.0.hold, fetch)
-            .await
-            .unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout, OPERATION).into()))
+        let response =
+            self.0.engine.client().get(url, headers, READ_TEXT).await.map_err(TextFault::Passing)?;
+        let status = response.status();
+        if status != StatusCode::OK {
+            let error = Error::new(ErrorKind::Upstream, READ_TEXT).with("upstream.status", status.as_u16());
+            return Err(match status {
+                StatusCode::FORBIDDEN => TextFault::Refused(error),
+                _ => TextFault::Passing(error),
+            });
+        }
+        let allowed = response.headers().get(header::ACCESS_CONTROL_ALLOW_ORIGIN);
+        let cors = allowed.is_some_and(|origin| origin == "*" || origin == "null");
+        let is_announced_too_long = response.body().size_hint().lower() > LONGEST_TEXT as u64;
+        let bytes = read_limited(response.into_body(), LONGEST_TEXT, READ_TEXT).await;
+        let bytes = bytes.map_err(match is_announced_too_long {
+            true => TextFault::Senseless,
+            false => TextFault::Passing,
+        })?;
+        let not_text = |_| Error::new(ErrorKind::Upstream, READ_TEXT).saying("the drive's text is not UTF-8");
+        Ok(Text { text: String::from_utf8(bytes).map_err(not_text)?, cors })
     }
 }
 
@@ -241,14 +254,25 @@ struct Text {
 
 /// Why a text of the drive could not be read.
 enum TextFault {
+    /// It may be readable the next time.
+    Passing(Error),
     /// The address is no longer good; another may be.
     Refused(Error),
-    Other(Error),
+    /// It makes no sense.
+    Senseless(Error),
 }
 
 impl From<Error> for TextFault {
     fn from(error: Error) -> Self {
-        Self::Other(error)
+        Self::Senseless(error)
+    }
+}
+
+impl TextFault {
+    fn into_error(self) -> Error {
+        match self {
+            Self::Passing(error) | Self::Refused(error) | Self::Senseless(error) => error,
+        }
     }
 }
 
@@ -315,6 +339,7 @@ fn text_answer(text: String, media_type: &'static str) -> Response {
     response
 }
 
+const READ_TEXT: &str = "read a text of the drive";
 /// Names the qualities of a film that the drive keeps back, and why.
 const WITHHELD: http::HeaderName = http::HeaderName::from_static("sluice-withheld");
 /// Longest time that a multivariant playlist waits for what it need not say; chosen: less than a viewer notices beside the rest.

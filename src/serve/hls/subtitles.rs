@@ -98,7 +98,7 @@ impl Site {
                         .saying("the drive's subtitles are not WebVTT"));
                 }
                 Err(TextFault::Refused(_)) if !again => failed = Some(preview),
-                Err(TextFault::Refused(error) | TextFault::Other(error)) => return Err(error),
+                Err(fault) => return Err(fault.into_error()),
             }
         }
     }
