@@ -16,7 +16,7 @@ use sluice::path::VirtualPath;
 use sluice::secret::{Secret, SignedUrl};
 use sluice::serve::client::Client;
 use sluice::serve::hls::playlist::MediaPlaylist;
-use sluice::serve::plan::{Offer, Wish, reply};
+use sluice::serve::plan::{Follows, Offer, Wish, reply};
 use sluice::serve::target::Target;
 use sluice::sign::Signer;
 
@@ -73,7 +73,7 @@ fn decisions(c: &mut Criterion) {
         client: Client::Kodi,
         https: false,
         segment: false,
-        cors: false,
+        follows: Follows::Anywhere,
         in_the_middle: false,
     };
     let offer = Offer::Link {

@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tower::ServiceExt;
 
 use super::client::Client;
-use super::plan::{Delivery, Offer, Reply, Way, Wish, reply};
+use super::plan::{Delivery, Follows, Offer, Reply, Way, Wish, reply};
 use super::target::{Endpoint, Target, Via};
 use super::{Site, media_type};
 use crate::driver::{Entry, Source};
@@ -60,7 +60,10 @@ impl Site {
             client: target.client,
             https: self.0.addresses.is_https(),
             segment: false,
-            cors: target.client == Client::Browser && fetch_mode(request) == Some("cors"),
+            follows: match (target.client, fetch_mode(request)) {
+                (Client::Browser, Some("cors")) => Follows::WhereAllowed,
+                _ => Follows::Anywhere,
+            },
             in_the_middle: matches!(reply, Reply::Part(range) if range.start > 0),
         };
         if request.method() == Method::HEAD || !matches!(reply, Reply::Whole | Reply::Part(_)) {

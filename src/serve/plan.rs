@@ -81,11 +81,22 @@ pub struct Wish {
     pub https: bool,
     /// Whether it is one of a film's many pieces.
     pub segment: bool,
-    /// Whether it is a page of perhaps another origin that asks, which may read only what the host lets it.
-    pub cors: bool,
+    /// How the client takes a redirect to another host.
+    pub follows: Follows,
     /// Whether it begins behind the beginning of the file. Who keeps addresses and asks us for that was given the bytes
     /// before; Chromium, Firefox and VLC give up where the same address leads elsewhere then.
     pub in_the_middle: bool,
+}
+
+/// How a client takes a redirect to another host.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Follows {
+    /// It goes there.
+    Anywhere,
+    /// Not at all. Measured: Chromium's own HLS ends the film when a segment leads to another origin, whatever that allows.
+    Nowhere,
+    /// It is a page, which may read only what the host lets pages read.
+    WhereAllowed,
 }
 
 /// What a redirect would lead to.
@@ -181,7 +192,9 @@ impl Wish {
             Some("https-to-http")
         } else if !self.https && https && !self.client.follows_to_https() {
             Some("http-to-https")
-        } else if self.cors && !cors {
+        } else if self.follows == Follows::Nowhere {
+            Some("browser-hls")
+        } else if self.follows == Follows::WhereAllowed && !cors {
             // A browser fetches it and throws it away.
             Some("no-cors")
         } else {
@@ -233,7 +246,7 @@ mod tests {
             client: Client::of(user_agent),
             https: false,
             segment: false,
-            cors: false,
+            follows: Follows::Anywhere,
             in_the_middle: false,
         };
         let delivery = wish.decide(offer);
@@ -294,7 +307,7 @@ mod tests {
             client,
             https: false,
             segment: true,
-            cors: false,
+            follows: Follows::Anywhere,
             in_the_middle: false,
         };
         assert_eq!(segment(Client::Ffmpeg).decide(LINK).way, Way::Bytes);
@@ -312,19 +325,21 @@ mod tests {
             left: Duration::from_secs(900),
             film: None,
         };
-        let asks = |cors| Wish {
+        let asks = |follows| Wish {
             mode: Mode::Redirect,
             via: None,
             client: Client::Browser,
             https: true,
             segment: true,
-            cors,
+            follows,
             in_the_middle: false,
         };
         let bytes = Delivery { way: Way::Bytes, reason: Some("no-cors") };
-        assert_eq!(asks(true).decide(closed), bytes);
-        assert_eq!(asks(true).decide(LINK).way, Way::Redirect);
-        assert_eq!(asks(false).decide(closed).way, Way::Redirect);
+        assert_eq!(asks(Follows::WhereAllowed).decide(closed), bytes);
+        assert_eq!(asks(Follows::WhereAllowed).decide(LINK).way, Way::Redirect);
+        assert_eq!(asks(Follows::Anywhere).decide(closed).way, Way::Redirect);
+        let bytes = Delivery { way: Way::Bytes, reason: Some("browser-hls") };
+        assert_eq!(asks(Follows::Nowhere).decide(LINK), bytes);
     }
 
     #[test]
@@ -359,7 +374,7 @@ mod tests {
             client: Client::Browser,
             https: true,
             segment: false,
-            cors: false,
+            follows: Follows::Anywhere,
             in_the_middle: false,
         };
         let plain = Offer::Link {

@@ -461,13 +461,14 @@ async fn what_the_address_says_of_the_delivery_holds_for_the_whole_film() {
 }
 
 #[tokio::test]
-async fn a_page_is_redirected_only_to_a_host_that_lets_it_read() {
+async fn a_browser_is_redirected_only_where_it_can_follow() {
     for (cors, mode, delivery) in [
         (true, Some("cors"), "redirect"),
         (false, Some("cors"), "proxy; reason=no-cors"),
-        // Not said: an old browser, or an address without https.
-        (false, None, "proxy; reason=no-cors"),
-        (false, Some("no-cors"), "redirect"),
+        // The browser's own HLS.
+        (true, Some("no-cors"), "proxy; reason=browser-hls"),
+        // Not said: an address without https.
+        (true, None, "proxy; reason=browser-hls"),
     ] {
         let setup = Setup { mount: "delivery = \"redirect\"".to_owned(), ..Setup::default() };
         let rig = Rig::with(setup, |drive| {

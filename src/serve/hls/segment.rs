@@ -22,7 +22,7 @@ use crate::secret::SignedUrl;
 use crate::serve::client::Client;
 use crate::serve::content::{described, fetch_mode, redirect};
 use crate::serve::hls::playlist::Segment;
-use crate::serve::plan::{Delivery, Offer, Way, Wish, reply};
+use crate::serve::plan::{Delivery, Follows, Offer, Way, Wish, reply};
 use crate::serve::target::{Part, Target};
 use crate::serve::{Site, media_type};
 use crate::stream::{Audience, Failed, Failure, Origin, Ticket};
@@ -67,8 +67,12 @@ impl Site {
             client: target.client,
             https: self.0.addresses.is_https(),
             segment: true,
-            // A player in a page reads what it fetches; the browser's own does not, and says so.
-            cors: target.client == Client::Browser && fetch_mode(request) != Some("no-cors"),
+            // Without https browsers do not say which of the two they are, but for this machine.
+            follows: match (target.client, fetch_mode(request)) {
+                (Client::Browser, Some("cors")) => Follows::WhereAllowed,
+                (Client::Browser, _) => Follows::Nowhere,
+                _ => Follows::Anywhere,
+            },
             in_the_middle: false,
         };
         let (lease, url) = piece.find(None).await?;

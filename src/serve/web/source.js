@@ -19,11 +19,12 @@ export class Source {
   // Plays another address at the same place, playing or paused as it was.
   async play(address, isHls) {
     const player = this.#player;
-    const at = player.currentTime;
-    const wasPlaying = !player.paused;
     this.#now = { address, isHls };
     const Hls = isHls && this.#byScript ? await script() : null;
     if (this.#now.address !== address) return;
+    // Only now: somebody may have pressed play while the script was on its way.
+    const at = player.currentTime;
+    const wasPlaying = !player.paused;
     this.#hls?.destroy();
     this.#hls = null;
     player.addEventListener("loadedmetadata", () => {
