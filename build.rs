@@ -23,6 +23,8 @@ fn main() {
     println!("cargo::rerun-if-env-changed=SLUICE_HLS_JS");
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets it"));
     let script = script(&out).unwrap_or_else(|why| {
+        // Who names a file wants it in.
+        assert!(std::env::var_os("SLUICE_HLS_JS").is_none(), "SLUICE_HLS_JS: {why}");
         println!(
             "cargo::warning=built without hls.js ({why}): browsers that have no HLS of their own play the original alone"
         );
@@ -33,7 +35,10 @@ fn main() {
 
 fn script(out: &Path) -> Result<Vec<u8>, String> {
     let package = match std::env::var_os("SLUICE_HLS_JS") {
-        Some(file) => PathBuf::from(file),
+        Some(file) => {
+            println!("cargo::rerun-if-changed={}", file.display());
+            PathBuf::from(file)
+        }
         None => {
             let pack = Command::new("npm")
                 .args([

@@ -177,6 +177,17 @@ async fn a_film_that_is_being_prepared_holds_the_player_until_it_is() {
 }
 
 #[tokio::test]
+async fn a_quality_that_is_wanted_and_not_made_yet_is_not_called_absent() {
+    let setup = Setup { rest: "[proxy]\nhold = \"2s\"\n".to_owned(), ..Setup::default() };
+    let rig = Rig::with(setup, |drive| drive.file("/films/film.mkv", Content::Sample(Sample::Mkv))).await;
+    // The drive is always at work on this one.
+    let made = rig.get(&format!("{FILM}/master.m3u8?only=fhd")).send().await;
+    assert_eq!((made.status, made.header("retry-after").is_empty()), (503, false), "{}", made.text());
+    let withheld = rig.get(&format!("{FILM}/master.m3u8?only=hd")).send().await;
+    assert!(withheld.status == 404 && withheld.text().contains("third-party package"), "{}", withheld.text());
+}
+
+#[tokio::test]
 async fn the_address_can_say_which_qualities_are_wanted() {
     let rig = rig().await;
     rig.sim.settings(|settings| settings.package = true);
@@ -333,11 +344,13 @@ async fn segments_are_called_independent_once_all_of_them_are_known_to_be() {
 async fn a_segment_answers_as_a_small_file_does() {
     let rig = rig().await;
     let url = format!("{FILM}/ld/1.ts");
-    // Its length is not known yet: it is asked of the drive, once.
+    // Nobody knows its length yet, and a HEAD is no reason to ask the drive.
     let head = rig.site.ask("HEAD", &url).send().await;
     assert_eq!((head.status, head.header("content-type")), (200, "video/mp2t"));
-    assert_eq!(head.header("accept-ranges"), "bytes");
+    assert_eq!((head.header("accept-ranges"), head.header("content-length")), ("bytes", ""));
+    assert_eq!(rig.sim.counts().segment, 0);
     let whole = rig.get(&url).send().await;
+    let head = rig.site.ask("HEAD", &url).send().await;
     assert_eq!(head.header("content-length"), whole.body.len().to_string());
     let etag = whole.header("etag");
     assert!(etag.starts_with('"') && etag == head.header("etag"), "{etag}");

@@ -79,7 +79,9 @@ async fn a_film_of_six_hours_is_watched_with_seeks_and_a_pause_on_one_preview_ca
             }
         }
         let counts = rig.sim.counts();
-        let lives = passed.as_secs_f64() / LIFE.as_secs_f64();
+        // Who is redirected is owed a third of a link's life, so a link serves for two thirds of it.
+        let used = if delivery == "redirect" { LIFE * 2 / 3 } else { LIFE };
+        let lives = passed.as_secs_f64() / used.as_secs_f64();
         // The others met the end of the access token, every two hours, and were refused.
         let calls = counts.preview_info - counts.unauthorized;
         let line = format!("{delivery}: {calls} previews in {lives:.1} lives, {counts:?}\n");
@@ -105,7 +107,9 @@ async fn watch(rig: &Rig, film: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_viewers_of_a_film_cost_one_preview_call_a_link_life() {
-    let rig = Rig::start(|drive| drive.file("/films/film.mkv", Content::Sample(Sample::Mkv))).await;
+    // Where a hundred players and browsers share two cores, an answer may take longer than a player is held.
+    let setup = Setup { rest: "[proxy]\nhold = \"30s\"\n".to_owned(), ..Setup::default() };
+    let rig = Rig::with(setup, |drive| drive.file("/films/film.mkv", Content::Sample(Sample::Mkv))).await;
     for lives in 1..=2 {
         join_all((0..100).map(|_| watch(&rig, "film.mkv"))).await;
         let counts = rig.sim.counts();

@@ -57,7 +57,7 @@ impl Site {
         match part {
             Part::Master => self.master(target, &query).await,
             Part::Media { variant } => {
-                let lease = self.media_playlist(&target.path, variant, None).await?;
+                let lease = self.media_playlist(&target.path, variant, Spare::OwnUse, None).await?;
                 Ok(text_answer(lease.playlist.rewritten(&query), media_type::PLAYLIST))
             }
             Part::Attached { .. } | Part::Segment { .. } => self.segment(request, target, part).await,
@@ -85,17 +85,22 @@ impl Site {
 
     async fn master(&self, target: &Target, query: &str) -> Result<Response> {
         let path = &target.path;
-        let has_some = |preview: &Preview| preview.playable().next().is_some();
-        let is_settled = |preview: &Preview| has_some(preview) || !preview.variants.iter().any(is_preparing);
+        let choice = &target.query.choice;
+        let is_ready = |variant: &Variant| matches!(variant.state, VariantState::Ready(_));
+        let is_settled = |preview: &Preview| {
+            let wanted = chosen(preview, choice);
+            wanted.iter().any(|variant| is_ready(variant))
+                || !wanted.iter().any(|variant| is_preparing(variant))
+        };
         let preview = self.preview_once(path, is_settled).await?;
-        let variants = chosen(&preview, &target.query.choice);
-        if variants.is_empty() {
-            return Err(if has_some(&preview) {
-                no_such_quality()
-            } else {
-                not_playable(preview.variants.iter().map(|variant| &variant.state))
-            });
+        let mut variants = chosen(&preview, choice);
+        if variants.is_empty() && !preview.variants.is_empty() {
+            return Err(no_such_quality());
         }
+        if !variants.iter().any(|variant| is_ready(variant)) {
+            return Err(not_playable(variants.iter().map(|variant| &variant.state)));
+        }
+        variants.retain(|variant| is_ready(variant));
         // Neither may cost the film: what is not known in time is left out.
         let described = join_all(variants.iter().map(|variant| self.described(path, &variant.id)));
         let (described, tracks) = tokio::join!(described, self.tracks(path, &preview));
@@ -153,11 +158,12 @@ impl Site {
         }
     }
 
-    /// A variant's playlist; not the one that `failed`. With life enough to fetch a piece now: nobody keeps a piece's address.
+    /// A variant's playlist, with life to spare for what is to be made of it; not the one that `failed`.
     async fn media_playlist(
         &self,
         path: &VirtualPath,
         variant: &str,
+        spare: Spare,
         failed: Option<Arc<PlaylistLease>>,
     ) -> Result<Arc<PlaylistLease>> {
         let found = self.find(path, Want::Entry).await?;
@@ -169,14 +175,15 @@ impl Site {
         let version = found.entry.version();
         let transcode = self.0.transcodes.of((mount.id, found.entry.id.clone(), version, variant.to_owned()));
         let (site, path, variant) = (self.clone(), path.clone(), variant.to_owned());
-        let fetch = async move { site.fetch_playlist(&path, &variant, transcode).await };
-        self.0.playlists.get_or_fetch(key, Spare::OwnUse, self.0.clock.now(), fetch).await
+        let fetch = async move { site.fetch_playlist(&path, &variant, spare, transcode).await };
+        self.0.playlists.get_or_fetch(key, spare, self.0.clock.now(), fetch).await
     }
 
     async fn fetch_playlist(
         &self,
         path: &VirtualPath,
         variant: &str,
+        spare: Spare,
         transcode: Arc<Transcode>,
     ) -> Result<PlaylistLease> {
         let mut failed = None;
@@ -189,6 +196,11 @@ impl Site {
                 }
                 failed => self.find(path, Want::Preview { failed }).await?.into_preview()?,
             };
+            if !again && !preview.life.has(spare, self.0.clock.now()) {
+                // Good for us, but too short for what is to be made of it.
+                failed = Some(preview);
+                continue;
+            }
             let url = variant_url(&preview, variant)?;
             match self.fetch_text(url).await {
                 Ok(Text { text, cors }) => {

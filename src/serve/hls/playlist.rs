@@ -23,7 +23,7 @@ pub struct MediaPlaylist {
     segments: Vec<usize>,
     /// How long each segment lasts, in thousandths of a second; beyond those that are listed, those that are promised.
     lengths: Vec<u32>,
-    /// Whether the drive says that this is all.
+    /// Whether it is told as the drive tells it, which says that this is all.
     is_finished: bool,
     /// Where the line stands with which an unfinished playlist says how it grows.
     kind: Option<Range<usize>>,
@@ -126,8 +126,11 @@ impl MediaPlaylist {
         if !addresses.iter().all(|address| base.owns(&text[address.range.clone()])) {
             return Err(refuse("an address elsewhere"));
         }
-        let mut playlist = Self { base, addresses, segments, lengths, is_finished, kind, text };
-        if !is_finished {
+        // Of a film whose length nobody knows nothing can be promised; it grows as the drive tells it.
+        let is_told_whole = is_finished || film.is_zero();
+        let mut playlist =
+            Self { base, addresses, segments, lengths, is_finished: is_told_whole, kind, text };
+        if !is_told_whole {
             playlist.promise(film, target);
         }
         Ok(playlist)
@@ -135,11 +138,12 @@ impl MediaPlaylist {
 
     /// Adds what is missing of the film, in pieces as long as those that are listed.
     fn promise(&mut self, film: Duration, target: u32) {
-        let piece = self.lengths.iter().copied().max().filter(|piece| *piece > 0).unwrap_or(target);
+        let told: u64 = self.lengths.iter().map(|length| u64::from(*length)).sum();
+        let mean = u32::try_from(told / self.lengths.len() as u64).unwrap_or(u32::MAX);
+        let piece = if mean > 0 { mean } else { target };
         if piece == 0 {
             return;
         }
-        let told: u64 = self.lengths.iter().map(|length| u64::from(*length)).sum();
         let mut missing = u64::try_from(film.as_millis()).unwrap_or(u64::MAX).saturating_sub(told);
         // What is shorter than a picture is no piece of the film.
         while missing > 40 && self.lengths.len() < MOST_ADDRESSES {
@@ -381,15 +385,15 @@ impl std::fmt::Display for Quoted<'_> {
     }
 }
 
-/// What can be played and was chosen: in ascending quality, but for the one to begin with.
+/// What was chosen, playable or not: in ascending quality, but for the one to begin with.
 pub fn chosen<'a>(preview: &'a Preview, choice: &Choice) -> Vec<&'a Variant> {
     let is = |name: &Option<String>, variant: &Variant| name.as_deref() == Some(&*variant.id);
     // Where the best that is wanted is not there at all, what is listed before its place in the ladder is below it.
     let rank = |id: &str| LADDER.iter().position(|step| *step == id).unwrap_or(LADDER.len());
     let most = choice.max.as_deref().map_or(LADDER.len(), rank);
     let mut variants: Vec<_> = preview
-        .playable()
-        .map(|(variant, _)| variant)
+        .variants
+        .iter()
         .filter(|variant| choice.only.is_none() || is(&choice.only, variant))
         .filter(|variant| rank(&variant.id) <= most)
         .collect();

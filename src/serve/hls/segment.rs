@@ -16,6 +16,7 @@ use crate::driver::{Entry, EntryKind, Link, Source};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::range::{ByteRange, RangeSpec, parse_content_range};
 use crate::http::{Request, Response};
+use crate::lease::Spare;
 use crate::path::VirtualPath;
 use crate::resolve::Want;
 use crate::secret::SignedUrl;
@@ -75,7 +76,10 @@ impl Site {
             },
             in_the_middle: false,
         };
-        let (lease, url) = piece.find(None).await?;
+        let is_get = request.method() != Method::HEAD;
+        // A redirect is for somebody who may come back to where it led.
+        let spare = if is_get && wish.considers_a_link(None) { Spare::HandOut } else { Spare::OwnUse };
+        let (lease, url) = piece.find(spare, None).await?;
         let offer = Offer::Link {
             https: url.scheme().eq_ignore_ascii_case("https"),
             needs_headers: false,
@@ -89,13 +93,15 @@ impl Site {
             Delivery { way: Way::DownloadProxy, .. } => Delivery { way: Way::Bytes, reason: Some("segment") },
             delivery => delivery,
         };
-        let response = if delivery.way == Way::Redirect && request.method() != Method::HEAD {
+        let response = if delivery.way == Way::Redirect && is_get {
             redirect(url.expose(), delivery)
         } else {
             let name = format!("{place}.{extension}");
             self.piece(request, target, &piece, &lease.transcode, (&*found.entry, &name), delivery).await?
         };
-        piece.look_ahead(&lease.transcode);
+        if is_get {
+            piece.look_ahead(&lease.transcode);
+        }
         Ok(response)
     }
 
@@ -120,8 +126,11 @@ impl Site {
                     let (body, total) = self.0.engine.whole(piece.clone(), audience).await?;
                     (total, Some(body))
                 }
+                // A HEAD asks the drive nothing; what is not known is left out.
+                None if !is_get => (0, None),
                 None => (piece.look(1).await?.total, None),
             };
+            let is_known = total > 0;
             if let Some(index) = piece.index() {
                 transcode.learn_bytes(index, total);
             }
@@ -136,6 +145,10 @@ impl Site {
             let headers = response.headers_mut();
             headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, max-age=3600"));
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type::of(name)));
+            if !is_known {
+                headers.remove(header::CONTENT_LENGTH);
+                headers.remove(header::ETAG);
+            }
             let Some(range) = range.filter(|_| is_get) else { return Ok(response) };
             let body = match whole {
                 Some(body) => Ok(body),
@@ -193,12 +206,15 @@ impl Site {
         let transcode = Arc::clone(transcode);
         let look = self.0.tasks.spawn(Errand::current().doing(async move {
             let look = async {
+                // Others have waited for the same look, and need not look again at what has just failed.
+                transcode.may_look()?;
                 let seen = piece.look(BEGINNING).await?;
                 transcode.take_unseen(0, 1);
                 transcode.learn_seen(0, &seen);
                 Ok::<_, Error>(Beginning::read(&seen.beginning))
             };
-            transcode.beginning.get_or_try_init(|| look).await.map(|_| ())
+            let looked = transcode.beginning.get_or_try_init(|| look).await;
+            looked.map(|_| ()).inspect_err(|error| transcode.failed(error))
         }));
         if let Ok(Err(error)) = look.await {
             tracing::debug!(%error, "not learned what a transcode is made of");
@@ -220,10 +236,14 @@ impl Piece {
     ///
     /// # Errors
     /// `NotFound` where the film has no such piece, `Overload` where it is promised but not made in time.
-    async fn find(&self, mut failed: Option<Arc<PlaylistLease>>) -> Result<(Arc<PlaylistLease>, SignedUrl)> {
+    async fn find(
+        &self,
+        spare: Spare,
+        mut failed: Option<Arc<PlaylistLease>>,
+    ) -> Result<(Arc<PlaylistLease>, SignedUrl)> {
         let deadline = Instant::now() + self.site.0.hold;
         loop {
-            let lease = self.site.media_playlist(&self.path, &self.variant, failed.take()).await?;
+            let lease = self.site.media_playlist(&self.path, &self.variant, spare, failed.take()).await?;
             let url = match self.place {
                 Place::Tag(number) => lease.playlist.attached(number),
                 Place::Segment(index) => match lease.playlist.segment(index) {
@@ -256,10 +276,17 @@ impl Piece {
             let mut failed = None;
             loop {
                 let is_second = failed.is_some();
-                let (lease, url) = self.find(failed.take()).await?;
+                let (lease, url) = self.find(Spare::OwnUse, failed.take()).await?;
                 let range = ByteRange { start: 0, end: bytes };
                 let headers = HeaderMap::from_iter([(header::RANGE, range.to_header())]);
-                let response = self.site.0.engine.client().get(&url, headers, OPERATION).await?;
+                let response = match self.site.0.engine.client().get(&url, headers, OPERATION).await {
+                    Ok(response) if !response.status().is_server_error() => response,
+                    // It passes, or the time for it does.
+                    _ => {
+                        tokio::time::sleep(LOOK_AGAIN / 2).await;
+                        continue;
+                    }
+                };
                 let content_range = response.headers().get(header::CONTENT_RANGE);
                 let total = match response.status() {
                     StatusCode::PARTIAL_CONTENT => {
@@ -339,7 +366,7 @@ impl std::fmt::Display for Place {
 impl Origin for Piece {
     async fn obtain(&self, failed: Option<Failed>) -> Result<(Source, Ticket), Failure> {
         let failed = failed.and_then(|failed| failed.ticket.downcast::<PlaylistLease>().ok());
-        let (lease, url) = self.find(failed).await?;
+        let (lease, url) = self.find(Spare::OwnUse, failed).await?;
         let link = Link { url, headers: HeaderMap::new(), life: lease.life };
         Ok((Source::Link(link), lease))
     }

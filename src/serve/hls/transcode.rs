@@ -3,11 +3,14 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use tokio::sync::OnceCell;
+use tokio::time::{Duration, Instant};
 
 use super::ts::Beginning;
 use crate::driver::EntryId;
+use crate::error::{Error, Result};
 use crate::mount::MountId;
 
 /// Which transcode: of which file, in which version, which variant.
@@ -30,6 +33,8 @@ struct Known {
     pieces: Vec<Piece>,
     /// In thousandths of a second; as many as the longest playlist that was seen has pieces.
     lengths: Vec<u32>,
+    /// Until when looking at the beginning is no use, and what it failed with.
+    in_vain: Option<(Instant, Error)>,
 }
 
 /// A piece of a transcode.
@@ -72,7 +77,8 @@ pub struct Rates {
 
 impl Transcodes {
     pub(in crate::serve) fn new() -> Self {
-        Self(Cache::new(MOST_TRANSCODES))
+        // What is new is what is watched now, however often something else was.
+        Self(Cache::builder().max_capacity(MOST_TRANSCODES).eviction_policy(EvictionPolicy::lru()).build())
     }
 
     pub(super) fn of(&self, key: TranscodeKey) -> Arc<Transcode> {
@@ -85,6 +91,25 @@ impl Transcodes {
 impl Transcode {
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether to look at the beginning now.
+    ///
+    /// # Errors
+    /// What that failed with a moment ago.
+    pub(super) fn may_look(&self) -> Result<()> {
+        match &self.known().in_vain {
+            Some((until, error)) if *until > Instant::now() => Err(error.clone()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Looking at the beginning has failed.
+    pub(super) fn failed(&self, error: &Error) {
+        let mut known = self.known();
+        if known.in_vain.as_ref().is_none_or(|(until, _)| *until <= Instant::now()) {
+            known.in_vain = Some((Instant::now() + NOT_AGAIN, error.clone()));
+        }
     }
 
     /// A playlist tells how long each piece lasts, in thousandths of a second.
@@ -197,7 +222,9 @@ fn rates(pieces: &[(Option<u64>, u32)]) -> Rates {
 }
 
 /// Chosen: the variants of some hundred films; one of two hours takes 12 KiB.
-const MOST_TRANSCODES: u64 = 500;
+const MOST_TRANSCODES: u64 = 1000;
+/// How long a look that failed speaks for the next ones; chosen: about as long as one takes.
+const NOT_AGAIN: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {

@@ -82,7 +82,8 @@ async function prepared(master) {
     }, 1000);
     try {
       const answer = await asked;
-      if (answer.status !== 503 || Date.now() - since > LONGEST_PREPARATION) return answer;
+      // A drive that does not answer may do so again; only a refusal is the last word.
+      if (answer.status < 500 || Date.now() - since > LONGEST_PREPARATION) return answer;
       await sleep(Number(answer.headers.get("Retry-After")) || 5);
     } finally {
       clearInterval(clock);
@@ -114,6 +115,7 @@ function start() {
   }
 
   quality.disabled = quality.options.length < 2;
+  let hasOriginalFailed = false;
   const choose = async (option) => {
     say("");
     try {
@@ -123,8 +125,11 @@ function start() {
         await play(option);
       }
     } catch (error) {
+      // Somebody may have chosen another meanwhile.
+      if (quality.selectedOptions[0] !== option) return;
       quality.selectedIndex = 0;
-      await play(quality.options[0]);
+      // What has failed already would only fail again.
+      if (!hasOriginalFailed) await play(quality.options[0]);
       say(error.message);
     }
   };
@@ -132,10 +137,12 @@ function start() {
 
   // What the browser cannot play as it is may play as a transcode.
   const failed = async () => {
+    if (source.isFed || hasOriginalFailed && quality.selectedIndex === 0) return;
     if (quality.selectedIndex !== 0 || !transcode || player.error?.code !== MediaError.MEDIA_ERR_SRC_NOT_SUPPORTED) {
       if (!await source.fallBack()) await explain(player.currentSrc || player.src);
       return;
     }
+    hasOriginalFailed = true;
     quality.value = transcode.value;
     await choose(transcode);
     if (quality.selectedIndex !== 0) {

@@ -39,6 +39,11 @@ export class Source {
     }
   }
 
+  // Whether what plays is fed by script, which sees to its errors itself.
+  get isFed() {
+    return this.#hls !== null;
+  }
+
   // After the browser's own HLS has failed: the same by script. Whether there was that way left.
   async fallBack() {
     if (!this.#now?.isHls || this.#byScript) return false;
@@ -63,18 +68,22 @@ export class Source {
       // The server holds a request for as long as it makes sense.
       fragLoadPolicy: { default: { ...Hls.DefaultConfig.fragLoadPolicy.default, maxTimeToFirstByteMs: 20000 } },
     });
-    hls.on(Hls.Events.ERROR, (_, { fatal, type, details }) => {
+    let recoveries = 0;
+    hls.on(Hls.Events.ERROR, (_, { fatal, type, details, response }) => {
       if (!fatal) return;
-      if (type === Hls.ErrorTypes.NETWORK_ERROR) {
+      const isRefused = response?.code >= 400 && response.code < 500;
+      if (type === Hls.ErrorTypes.NETWORK_ERROR && !isRefused) {
         this.#say("The film broke off; trying again.");
-        hls.startLoad();
-      } else if (type === Hls.ErrorTypes.MEDIA_ERROR) {
+        // It has tried several times by itself.
+        setTimeout(() => { if (this.#hls === hls) hls.startLoad(); }, 5000);
+      } else if (type === Hls.ErrorTypes.MEDIA_ERROR && recoveries < 2) {
+        recoveries += 1;
         hls.recoverMediaError();
       } else {
         this.#say(`This browser cannot play the film (${details}).`);
       }
     });
-    hls.on(Hls.Events.FRAG_LOADED, () => this.#say(""));
+    hls.on(Hls.Events.FRAG_BUFFERED, () => this.#say(""));
     hls.loadSource(address);
     hls.attachMedia(this.#player);
     this.#hls = hls;

@@ -93,7 +93,10 @@ export function offerNext(player, link, coming) {
     const clock = setInterval(() => {
       seconds -= 1;
       tell();
-      if (seconds <= 0) go();
+      if (seconds <= 0) {
+        end();
+        go();
+      }
     }, 1000);
     const end = () => {
       clearInterval(clock);
