@@ -28,12 +28,12 @@ fn main() {
         println!(
             "cargo::warning=built without hls.js ({why}): browsers that have no HLS of their own play the original alone"
         );
-        Vec::new()
+        String::new()
     });
     std::fs::write(out.join("hls.min.js"), script).expect("cargo made the folder");
 }
 
-fn script(out: &Path) -> Result<Vec<u8>, String> {
+fn script(out: &Path) -> Result<String, String> {
     let package = match std::env::var_os("SLUICE_HLS_JS") {
         Some(file) => {
             println!("cargo::rerun-if-changed={}", file.display());
@@ -67,11 +67,18 @@ fn script(out: &Path) -> Result<Vec<u8>, String> {
         .arg(&package)
         .arg("-C")
         .arg(out)
-        .arg("package/dist/hls.min.js")
+        .args(["package/dist/hls.min.js", "package/LICENSE"])
         .stdin(Stdio::null())
         .spawn();
     wait(unpack.map_err(|error| format!("tar: {error}"))?)?;
-    std::fs::read(out.join("package/dist/hls.min.js")).map_err(|error| error.to_string())
+    let read =
+        |file| std::fs::read_to_string(out.join("package").join(file)).map_err(|error| error.to_string());
+    let license = read("LICENSE")?;
+    if license.contains("*/") {
+        return Err("its license ends the comment that it is to stand in".to_owned());
+    }
+    // Whoever gets the script from us gets its terms with it.
+    Ok(format!("/*! hls.js {VERSION}\n{license}*/\n{}", read("dist/hls.min.js")?))
 }
 
 /// Waits for a program's success, and ends it where it takes too long.
