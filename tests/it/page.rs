@@ -3,7 +3,7 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use drive_sim::{Content, Sample};
+use drive_sim::{Content, Endpoint, Fault, Sample};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -219,11 +219,29 @@ async fn a_film_plays_in_the_page_direct_and_as_hls() {
     browser.eval(PLAY).await;
     browser.until("document.getElementById('player').ended").await;
 
-    // A film that the drive does not give: the page says why.
-    rig.sim.freeze("/films/电影.mkv");
-    browser.open(&format!("{}/browse/ali/films/%E7%94%B5%E5%BD%B1.mkv", rig.site.base)).await;
     browser.quit().await;
     assert_eq!(rig.sim.counts().rate_limited, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_film_that_the_drive_does_not_give_says_why() {
+    if !has_browser() {
+        return;
+    }
+    let rig = Rig::start(|drive| drive.file("/films/film.mkv", Content::Sample(Sample::Mkv))).await;
+    rig.sim.freeze("/films/film.mkv");
+    let said = rig.get("/d/ali/films/film.mkv").range("bytes=0-0").send().await;
+    let reason = said.text().split(" (request").next().unwrap().trim().to_owned();
+    let browser = Browser::start().await;
+    browser.open(&format!("{}/browse/ali/films/film.mkv", rig.site.base)).await;
+    // Why not the original, and why no transcode either.
+    for reason in [reason.to_lowercase(), "the drive has frozen".to_owned()] {
+        let says =
+            format!("document.getElementById('message').textContent.toLowerCase().includes('{reason}')");
+        browser.until(&says).await;
+    }
+    browser.until("document.getElementById('quality').selectedIndex === 0").await;
+    browser.quit().await;
 }
 
 /// Ten places, there and back.
@@ -288,6 +306,127 @@ async fn watch_signed(delivery: &str, query: &str, is_taken: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn where_the_browsers_own_hls_fails_the_film_goes_on_by_script_at_the_same_place() {
+    if !has_browser() {
+        return;
+    }
+    let setup = Setup { rest: "[proxy]\nhold = \"1s\"\n".to_owned(), ..Setup::default() };
+    let rig = Rig::with(setup, |drive| drive.file("/films/film.mkv", Content::Sample(Sample::Mkv))).await;
+    let browser = Browser::start().await;
+    browser.open(&format!("{}/browse/ali/films/film.mkv", rig.site.base)).await;
+    browser.until("document.getElementById('quality').options.length >= 4").await;
+    browser.eval(&choose("quality", "SD")).await;
+    browser.until("document.getElementById('player').currentSrc.includes('/sd/index.m3u8')").await;
+    browser.eval(PLAY).await;
+    browser.until(&format!("{PLAYS} 0.5")).await;
+    // One piece that does not come ends the browser's own HLS.
+    rig.sim.fault_every(Endpoint::Segment, Fault::SlowDown, 1);
+    browser.eval(&seek(45.0)).await;
+    browser.until("document.getElementById('player').currentSrc.startsWith('blob:')").await;
+    rig.sim.clear_faults();
+    browser.until(&is_behind(45.0)).await;
+    browser.until("document.getElementById('player').videoWidth === 960").await;
+    browser.until("document.getElementById('message').textContent === ''").await;
+    browser.quit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_script_a_film_that_broke_off_says_so_and_goes_on() {
+    if !has_browser() {
+        return;
+    }
+    let rig = Rig::start(|drive| drive.file("/films/film.mkv", Content::Sample(Sample::Mkv))).await;
+    let browser = Browser::start().await;
+    browser.cdp("Network.enable", json!({})).await;
+    browser.open(&format!("{}/browse/ali/films/film.mkv?hls=js", rig.site.base)).await;
+    browser.until("document.getElementById('quality').options.length >= 4").await;
+    // After two vain tries hls.js gives up by itself.
+    browser.cdp("Network.setBlockedURLs", json!({"urls": ["*/sd/index.m3u8"]})).await;
+    browser.eval(PLAY).await;
+    browser.eval(&choose("quality", "SD")).await;
+    browser.until("document.getElementById('message').textContent.startsWith('The film broke off')").await;
+    browser.cdp("Network.setBlockedURLs", json!({"urls": []})).await;
+    browser.until("document.getElementById('player').videoWidth === 960").await;
+    browser.until(&format!("{PLAYS} 1")).await;
+    browser.until("document.getElementById('message').textContent === ''").await;
+    browser.quit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_without_any_hls_gets_the_original_and_is_told() {
+    if !has_browser() {
+        return;
+    }
+    let rig = Rig::start(|drive| drive.file("/films/film.mkv", Content::Sample(Sample::Mkv))).await;
+    let browser = Browser::start().await;
+    browser.cdp("Network.enable", json!({})).await;
+    browser.cdp("Network.setBlockedURLs", json!({"urls": ["*/assets/hls.js"]})).await;
+    browser.open(&format!("{}/browse/ali/films/film.mkv?hls=js", rig.site.base)).await;
+    browser.until("document.getElementById('quality').options.length >= 4").await;
+    browser.eval(PLAY).await;
+    browser.until(&format!("{PLAYS} 0.5")).await;
+    browser.eval(&choose("quality", "Automatic")).await;
+    browser.until("document.getElementById('message').textContent.includes('has no hls.js')").await;
+    browser.until("document.getElementById('quality').selectedIndex === 0").await;
+    browser.until(&format!("{PLAYS} 1.5")).await;
+    browser.quit().await;
+}
+
+#[tokio::test]
+async fn hls_js_is_fetched_once_a_version() {
+    let rig = Rig::start(|drive| drive).await;
+    let none = rig.get("/assets/other.js").send().await;
+    assert_eq!((none.status, none.text().lines().count()), (404, 1));
+    let script = rig.get("/assets/hls.js").send().await;
+    if script.status == 404 {
+        // The build had no npm.
+        assert_eq!(script.text().lines().count(), 1);
+        return;
+    }
+    assert!(script.text().starts_with("/*! hls.js "), "whose it is stands at its head");
+    let tag = script.header("etag");
+    assert!(tag.starts_with('"') && script.header("content-type").starts_with("text/javascript"), "{tag}");
+    let again = rig.get("/assets/hls.js").header("if-none-match", tag).send().await;
+    assert_eq!((again.status, again.body.len()), (304, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_film_whose_picture_the_browser_cannot_show_plays_as_a_transcode() {
+    if !has_browser() || !installed("ffmpeg") {
+        return;
+    }
+    let folder = TempDir::new().unwrap();
+    let (film, blind) = (folder.path().join("film.mp4"), folder.path().join("blind.mp4"));
+    std::fs::write(&film, Sample::Mp4.bytes()).unwrap();
+    // Its sound alone, which is what a browser makes of a picture that it does not know.
+    let status = Command::new("ffmpeg")
+        .args(["-loglevel", "error", "-i"])
+        .arg(&film)
+        .args(["-map", "0:a", "-c", "copy"])
+        .arg(&blind)
+        .stdin(Stdio::null())
+        .status()
+        .await
+        .unwrap();
+    assert!(status.success());
+    let bytes = std::fs::read(&blind).unwrap();
+    let rig = Rig::start(|drive| {
+        drive.file("/films/film.mp4", Content::Bytes(bytes.into())).settings(|settings| {
+            let duration = Some(Duration::from_secs(60));
+            let preview = drive_sim::Preview { duration, ..drive_sim::Preview::default() };
+            settings.preview.insert("/films/film.mp4".to_owned(), preview);
+        })
+    })
+    .await;
+    let browser = Browser::start().await;
+    browser.open(&format!("{}/browse/ali/films/film.mp4", rig.site.base)).await;
+    browser.until("document.getElementById('player').currentSrc.includes('master.m3u8')").await;
+    browser.until("document.getElementById('player').videoWidth > 0").await;
+    browser.until("document.getElementById('message').textContent.includes('shows no picture')").await;
+    browser.quit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_the_browser_cannot_play_as_it_is_plays_as_a_transcode() {
     if !has_browser() {
         return;
@@ -305,7 +444,9 @@ async fn what_the_browser_cannot_play_as_it_is_plays_as_a_transcode() {
     let browser = Browser::start().await;
     browser.open(&format!("{}/browse/ali/films/film.mkv", rig.site.base)).await;
     browser.until("document.getElementById('player').currentSrc.includes('master.m3u8')").await;
-    browser.until("document.getElementById('message').textContent.includes('it gets the transcode')").await;
+    browser
+        .until("document.getElementById('message').textContent.includes('cannot play the original')")
+        .await;
     browser.eval(PLAY).await;
     browser.until(&format!("{PLAYS} 1")).await;
     browser.quit().await;
@@ -348,13 +489,12 @@ async fn a_film_that_is_being_prepared_says_so_and_plays_when_it_is() {
 
     // One that never will be: the original plays, and the page says why there is nothing else.
     browser.open(&format!("{}/browse/ali/films/raw.mp4", rig.site.base)).await;
+    browser.until("document.getElementById('message').textContent.includes('cannot transcode')").await;
     browser.until("document.getElementById('quality').options[1].disabled").await;
     browser.eval(PLAY).await;
     browser.until(&format!("{PLAYS} 1")).await;
-    browser.eval(&choose("quality", "Automatic")).await;
     browser.until("document.getElementById('message').textContent.includes('cannot transcode')").await;
-    browser.until("document.getElementById('quality').selectedIndex === 0").await;
-    browser.until(&format!("{PLAYS} 1")).await;
+    browser.screenshot("no-transcode.png").await;
     browser.quit().await;
 }
 
@@ -401,6 +541,14 @@ async fn watching_goes_on_where_one_left_and_with_the_next_episode() {
         .await;
     browser.eval(&press("document.body", "k")).await;
     browser.until(&is_behind(35.0)).await;
+    // Caps lock is no modifier; shift is.
+    browser.eval(&press("document.body", "M")).await;
+    browser.until("!document.getElementById('player').muted").await;
+    browser
+        .eval("document.body.dispatchEvent(new KeyboardEvent('keydown', {key: 'm', shiftKey: true, bubbles: true}))")
+        .await;
+    assert_eq!(browser.eval("return document.getElementById('player').muted").await, json!(false));
+    assert_eq!(rig.sim.counts().list, lists, "nobody has asked for the next one");
 
     // To the end: the next by number, which can be declined or taken.
     browser.eval(&seek(58.5)).await;
@@ -411,6 +559,17 @@ async fn watching_goes_on_where_one_left_and_with_the_next_episode() {
     browser.until("document.getElementById('coming').hidden").await;
     browser.eval(&press("document.body", "n")).await;
     browser.until("decodeURIComponent(location.pathname).endsWith('Show 10.mp4')").await;
+    browser.until(&format!("{PLAYS} 0.5")).await;
+    // It is the last one; who goes on by hand has a button for it.
+    browser.eval("document.getElementById('next').click()").await;
+    browser.until("document.getElementById('message').textContent.startsWith('This is the last')").await;
+    // Not declined, it goes on by itself.
+    browser.open(&format!("{}/browse/ali/films/Other.mp4", rig.site.base)).await;
+    browser.until("document.getElementById('player').readyState > 1").await;
+    browser.eval(PLAY).await;
+    browser.eval(&seek(59.0)).await;
+    browser.until("!document.getElementById('coming').hidden").await;
+    browser.until("decodeURIComponent(location.pathname).endsWith('Show 9.mp4')").await;
     browser.until(&format!("{PLAYS} 0.5")).await;
     // What was seen to the end begins at the beginning.
     browser.open(&first).await;
@@ -436,8 +595,8 @@ async fn the_page_fits_a_phone() {
     let size = json!({"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": true});
     browser.cdp("Emulation.setDeviceMetricsOverride", size).await;
     browser.cdp("Emulation.setTouchEmulationEnabled", json!({"enabled": true})).await;
-    let dark = json!({"features": [{"name": "prefers-color-scheme", "value": "dark"}]});
-    browser.cdp("Emulation.setEmulatedMedia", dark).await;
+    let scheme = |value| json!({"features": [{"name": "prefers-color-scheme", "value": value}]});
+    browser.cdp("Emulation.setEmulatedMedia", scheme("dark")).await;
     for (address, shot) in [
         ("/browse/ali/films/".to_owned(), "phone-folder.png"),
         (format!("/browse/ali/films/{name}"), "phone.png"),
@@ -452,5 +611,15 @@ async fn the_page_fits_a_phone() {
         browser.until("innerWidth === 360 && document.documentElement.scrollWidth <= 360").await;
         browser.screenshot(shot).await;
     }
+    let touched = "[...document.querySelectorAll('select, .choices button:not([hidden])')].every(part => part.getBoundingClientRect().height >= 44)";
+    browser.until(touched).await;
+    // The same elsewhere, for the eye.
+    browser.cdp("Emulation.setEmulatedMedia", scheme("light")).await;
+    browser.screenshot("phone-light.png").await;
+    browser.cdp("Emulation.clearDeviceMetricsOverride", json!({})).await;
+    browser.cdp("Emulation.setTouchEmulationEnabled", json!({"enabled": false})).await;
+    browser.screenshot("desktop-light.png").await;
+    browser.cdp("Emulation.setEmulatedMedia", scheme("dark")).await;
+    browser.screenshot("desktop-dark.png").await;
     browser.quit().await;
 }

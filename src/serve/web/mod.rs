@@ -165,11 +165,12 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; i
                       base-uri 'none'; frame-ancestors 'none'";
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
-static ASSETS: [Asset; 6] = [
+static ASSETS: [Asset; 7] = [
     Asset { name: "hls.js", media_type: SCRIPT, text: include_str!(concat!(env!("OUT_DIR"), "/hls.min.js")) },
     Asset { name: "icon.svg", media_type: "image/svg+xml", text: include_str!("icon.svg") },
     Asset { name: "page.css", media_type: "text/css; charset=utf-8", text: include_str!("page.css") },
     Asset { name: "page.js", media_type: SCRIPT, text: include_str!("page.js") },
     Asset { name: "source.js", media_type: SCRIPT, text: include_str!("source.js") },
+    Asset { name: "transcodes.js", media_type: SCRIPT, text: include_str!("transcodes.js") },
     Asset { name: "watching.js", media_type: SCRIPT, text: include_str!("watching.js") },
 ];

@@ -1,5 +1,6 @@
 // A film's page: which quality plays, with which subtitles, and why something does not.
 import { Source } from "./source.js";
+import { Transcodes, refusal } from "./transcodes.js";
 import { continueWhereLeft, listenToKeys, offerNext } from "./watching.js";
 
 const player = document.getElementById("player");
@@ -7,161 +8,125 @@ const quality = document.getElementById("quality");
 const subtitles = document.getElementById("subtitles");
 const message = document.getElementById("message");
 
-const say = (text) => { message.textContent = text; };
-const sleep = (seconds) => new Promise((wake) => { setTimeout(wake, seconds * 1000); });
-const answered = async (answer) => {
-  const isText = (answer.headers.get("Content-Type") || "").startsWith("text/plain");
-  // One line, with the request's number behind it, which says nothing to a viewer.
-  return isText ? (await answer.text()).trim().replace(/ \(request [^)]*\)$/, "") : `The server answered ${answer.status}.`;
-};
-
-// The browser hides the reason of a failure; the server says it in one line of text.
-async function explain(address) {
-  try {
-    const answer = await fetch(address, { headers: { Range: "bytes=0-0" } });
-    if (answer.ok) {
-      await answer.body?.cancel();
-      say("This browser cannot play the file. Try another quality.");
-    } else {
-      say(await answered(answer));
-    }
-  } catch {
-    say("The server cannot be reached.");
+// With seconds, something is under way. They are for the eye: read out each second they would drown everything else.
+function say(text, seconds) {
+  message.classList.toggle("busy", seconds !== undefined);
+  if (seconds === undefined) {
+    message.textContent = text;
+    return;
   }
+  if (message.firstChild?.textContent !== text) {
+    const clock = document.createElement("span");
+    clock.ariaHidden = "true";
+    message.replaceChildren(text, clock);
+  }
+  message.lastChild.textContent = ` … ${seconds} s`;
 }
 
-// `KEY=value,KEY="quoted, value"` as an object.
-function attributes(line) {
-  const found = {};
-  for (const [, key, quoted, plain] of line.matchAll(/([A-Z0-9-]+)=(?:"([^"]*)"|([^,]*))/g)) {
-    found[key] = quoted ?? plain;
-  }
-  return found;
-}
-
-const REASONS = { package: "needs the drive's third-party package" };
-
-// Adds the qualities and subtitles that the film's playlist lists, and the qualities that it may not have.
-function offer(text, withheld, master) {
-  const lines = text.split(/\r?\n/);
-  lines.forEach((line, number) => {
-    if (line.startsWith("#EXT-X-STREAM-INF:")) {
-      const name = lines[number + 1].split("/")[0].toUpperCase();
-      const size = attributes(line).RESOLUTION;
-      const option = new Option(size ? `${name} (${size})` : name, new URL(lines[number + 1], master).href);
-      option.dataset.hls = "";
-      quality.add(option);
-    } else if (line.startsWith("#EXT-X-MEDIA:TYPE=SUBTITLES")) {
-      const media = attributes(line);
-      const track = document.createElement("track");
-      track.kind = "subtitles";
-      track.label = media.NAME;
-      track.srclang = media.LANGUAGE;
-      track.src = new URL(media.URI.replace("/index.m3u8", ".vtt"), master).href;
-      player.append(track);
-      subtitles.add(new Option(media.NAME, String(subtitles.options.length - 1)));
-    }
-  });
-  const [names, reason] = (withheld || "").split("; reason=");
-  for (const name of names.split(",").filter(Boolean)) {
-    const option = new Option(`${name.toUpperCase()} (${REASONS[reason] || "kept back by the drive"})`, "");
-    option.disabled = true;
-    quality.add(option);
-  }
-  subtitles.disabled = subtitles.options.length < 2;
-}
-
-// The film's playlist, waited for while the drive prepares it: it says when to ask again, and not how far it is.
-async function prepared(master) {
-  const since = Date.now();
-  for (;;) {
-    const asked = fetch(master);
-    const isWanted = () => "hls" in (quality.selectedOptions[0]?.dataset ?? {});
-    const clock = setInterval(() => {
-      if (isWanted()) say(`The drive is preparing this film … ${Math.round((Date.now() - since) / 1000)} s`);
-    }, 1000);
-    try {
-      const answer = await asked;
-      // A drive that does not answer may do so again; only a refusal is the last word.
-      if (answer.status < 500 || Date.now() - since > LONGEST_PREPARATION) return answer;
-      await sleep(Number(answer.headers.get("Retry-After")) || 5);
-    } finally {
-      clearInterval(clock);
-    }
-  }
-}
-
-// Chosen: a drive that has not begun within a quarter of an hour will not.
-const LONGEST_PREPARATION = 15 * 60 * 1000;
+const UNPLAYABLE = "This browser cannot play the file.";
+const explain = async (address) => say(await refusal(address) ?? UNPLAYABLE);
+const sentence = (text) => (/[.!?…]$/.test(text) ? text : `${text}.`).replace(/^./, (first) => first.toUpperCase());
+const isHls = (option) => "hls" in option.dataset;
 
 function start() {
-  const source = new Source(player, say);
-  const transcode = quality.querySelector("[data-hls]");
-  const play = (option) => source.play(option.value, "hls" in option.dataset);
-  let listed = null;
+  const original = quality.options[0];
+  const automatic = quality.querySelector("[data-hls]");
+  const source = new Source(player, original.value, { say, explain });
+  const chosen = () => quality.selectedOptions[0];
+  const transcodes = automatic && new Transcodes(new URL(automatic.value, location.href), (text, seconds) => {
+    if (isHls(chosen())) say(text, seconds);
+  });
+  let noTranscodes = "";
 
-  if (transcode) {
-    const master = new URL(transcode.value, location.href);
-    // Subtitles are for the original too, so this does not wait for somebody to choose a transcode.
-    listed = prepared(master).then(async (answer) => {
-      if (!answer.ok) {
-        transcode.disabled = true;
-        transcode.textContent += " (not available)";
-        throw new Error(await answered(answer));
-      }
-      offer(await answer.text(), answer.headers.get("Sluice-Withheld"), master);
-    });
-    listed.catch(() => {});
-  }
+  // Subtitles are for the original too, so this does not wait for somebody to choose a transcode.
+  const list = () => transcodes.listed().then((found) => {
+    if (!automatic.dataset.listed) offer(found);
+    automatic.dataset.listed = "yes";
+  }, (error) => {
+    if (error.isFinal && !automatic.disabled) {
+      automatic.disabled = true;
+      automatic.textContent += " (not available)";
+      noTranscodes = `There is no transcode: ${error.message}`;
+      if (!message.textContent) say(noTranscodes);
+    }
+    throw error;
+  });
+  if (transcodes) list().catch(() => {});
+  quality.disabled = !transcodes;
 
-  quality.disabled = quality.options.length < 2;
-  let hasOriginalFailed = false;
+  // Plays what was chosen; whether it does, and nothing else was chosen meanwhile.
   const choose = async (option) => {
     say("");
     try {
-      if ("hls" in option.dataset) await listed;
-      if (quality.selectedOptions[0] === option) {
-        say("");
-        await play(option);
+      if (isHls(option)) {
+        transcodes.want();
+        await list();
       }
+      if (chosen() !== option) return false;
+      say("");
+      await source.play(option.value, isHls(option));
+      return chosen() === option;
     } catch (error) {
-      // Somebody may have chosen another meanwhile.
-      if (quality.selectedOptions[0] !== option) return;
-      quality.selectedIndex = 0;
-      // What has failed already would only fail again.
-      if (!hasOriginalFailed) await play(quality.options[0]);
-      say(error.message);
+      if (chosen() !== option) return false;
+      quality.selectedIndex = original.index;
+      if (source.isHls) await source.play(original.value, false);
+      say(noTranscodes || error.message);
+      return false;
     }
   };
-  quality.addEventListener("change", () => choose(quality.selectedOptions[0]));
+  quality.addEventListener("change", () => choose(chosen()));
 
-  // What the browser cannot play as it is may play as a transcode.
-  const failed = async () => {
-    if (source.isFed || hasOriginalFailed && quality.selectedIndex === 0) return;
-    if (quality.selectedIndex !== 0 || !transcode || player.error?.code !== MediaError.MEDIA_ERR_SRC_NOT_SUPPORTED) {
-      if (!await source.fallBack()) await explain(player.currentSrc || player.src);
+  // The transcode in place of an original that does not play.
+  const replace = async (why) => {
+    if (!automatic || automatic.disabled) {
+      say([sentence(why), noTranscodes].join(" ").trim());
       return;
     }
-    hasOriginalFailed = true;
-    quality.value = transcode.value;
-    await choose(transcode);
-    if (quality.selectedIndex !== 0) {
-      say("This browser cannot play the original, so it gets the transcode.");
-    } else {
-      const why = message.textContent;
-      await explain(player.currentSrc || player.src);
-      if (why) say(`${message.textContent} ${why}`);
+    quality.selectedIndex = automatic.index;
+    if (await choose(automatic)) say(`${sentence(why)} Playing the transcode.`);
+    else if (chosen() === original) {
+      const whyNot = message.textContent;
+      say(whyNot === why ? sentence(why) : `${sentence(why)} ${sentence(whyNot)}`);
+    }
+  };
+
+  let breaks = 0;
+  player.addEventListener("playing", () => { breaks = 0; });
+  const failed = async () => {
+    const code = player.error?.code;
+    if (source.isHls) {
+      if (!await source.fallBack()) await explain(source.address);
+    } else if (code === MediaError.MEDIA_ERR_NETWORK && breaks < 5) {
+      say("The film broke off; trying again.");
+      breaks += 1;
+      setTimeout(() => {
+        if (!source.isHls && player.error) source.play(original.value, false).then(() => say(""));
+      }, 1000 * 2 ** breaks);
+    } else if (!isHls(chosen())) {
+      await replace(await refusal(original.value) ?? "This browser cannot play the original");
     }
   };
   let isFailing = false;
   const fail = async () => {
     if (isFailing) return;
     isFailing = true;
-    await failed();
-    isFailing = false;
+    try {
+      await failed();
+    } finally {
+      isFailing = false;
+    }
   };
   player.addEventListener("error", fail);
   if (player.error) fail();
+  // Sound alone plays without an error.
+  let isBlind = false;
+  const look = () => {
+    if (isBlind || source.isHls || chosen() !== original || player.videoWidth > 0) return;
+    isBlind = true;
+    replace("This browser shows no picture of the original");
+  };
+  player.addEventListener("loadeddata", look);
+  if (player.readyState >= HTMLMediaElement.HAVE_CURRENT_DATA) look();
 
   const show = () => {
     [...player.textTracks].forEach((track, number) => {
@@ -172,10 +137,10 @@ function start() {
   // The browser's own menu has them too.
   player.textTracks.addEventListener("change", () => {
     const shown = [...player.textTracks].findIndex((track) => track.mode === "showing");
-    subtitles.value = shown < 0 ? "" : String(shown);
+    subtitles.selectedIndex = shown + 1 < subtitles.options.length ? shown + 1 : 0;
   });
 
-  const next = offerNext(player, document.getElementById("next"), document.getElementById("coming"));
+  const next = offerNext(player, document.getElementById("next"), document.getElementById("coming"), say);
   listenToKeys(player, {
     subtitles: () => {
       subtitles.selectedIndex = (subtitles.selectedIndex + 1) % subtitles.options.length;
@@ -185,11 +150,33 @@ function start() {
   });
 }
 
+// Adds to the menus what the drive has made of the film, and the qualities that it keeps back.
+function offer({ variants, tracks, withheld }) {
+  for (const { label, address } of variants) {
+    const option = new Option(label, address);
+    option.dataset.hls = "";
+    quality.add(option);
+  }
+  for (const label of withheld) {
+    const option = new Option(label, "");
+    option.disabled = true;
+    quality.add(option);
+  }
+  for (const { label, language, address } of tracks) {
+    const track = document.createElement("track");
+    Object.assign(track, { kind: "subtitles", label, srclang: language, src: address });
+    player.append(track);
+    subtitles.add(new Option(label, String(subtitles.options.length - 1)));
+  }
+  subtitles.disabled = subtitles.options.length < 2;
+}
+
 if (quality) {
   start();
 } else if (player) {
-  player.addEventListener("error", () => explain(player.currentSrc || player.src));
-  if (player.error) explain(player.currentSrc || player.src);
+  const fail = () => explain(player.currentSrc || player.src);
+  player.addEventListener("error", fail);
+  if (player.error) fail();
   listenToKeys(player, {});
 }
 if (player) continueWhereLeft(player, document.getElementById("restart"));

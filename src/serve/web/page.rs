@@ -108,7 +108,8 @@ pub(super) fn file(
             Kind::Video => {
                 writeln!(
                     f,
-                    "<video id=\"player\" controls playsinline preload=\"metadata\" src=\"{source}\"></video>"
+                    "<video id=\"player\" controls playsinline preload=\"metadata\" aria-label=\"{}\" src=\"{source}\"></video>",
+                    Escaped(name)
                 )?;
                 f.write_str(
                     "<p id=\"coming\" role=\"status\" hidden><span></span> <button>Play now</button> \
@@ -124,7 +125,7 @@ pub(super) fn file(
                     "</select></label> <label>Subtitles <select id=\"subtitles\" disabled>\
                      <option value=\"\">Off</option></select></label> \
                      <button id=\"restart\" class=\"quiet\" hidden>From the beginning</button> \
-                     <a id=\"next\" rel=\"next\" hidden>Next</a> <span id=\"message\" role=\"status\"></span></p>\n",
+                     <button id=\"next\" class=\"quiet\" hidden>Next</button> <span id=\"message\" role=\"status\"></span></p>\n",
                 )?;
             }
             Kind::Audio => {

@@ -33,6 +33,8 @@ export function continueWhereLeft(player, restart) {
     restart.addEventListener("click", () => {
       player.currentTime = 0;
       restart.hidden = true;
+      // A focused button would have the keys.
+      restart.blur();
     });
   };
   if (player.readyState >= HTMLMediaElement.HAVE_METADATA) begin();
@@ -52,62 +54,89 @@ export function continueWhereLeft(player, restart) {
   window.addEventListener("pagehide", keep);
 }
 
-// The next film of the folder, in the order in which people count; looked for when the end comes near, or somebody asks.
-export function offerNext(player, link, coming) {
-  const names = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" });
+// The next film of the folder, in the order in which people count; looked for when the end comes near, or somebody asks: the drive
+// may have to list the folder for it.
+export function offerNext(player, button, coming, say) {
   let found = null;
   const look = () => {
-    found ??= (async () => {
-      const folder = new URL("./", location.href);
-      const answer = await fetch(folder, { headers: { Accept: "text/html" } });
-      if (!answer.ok) return null;
-      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-      const films = [...page.querySelectorAll("tr.video a")].sort((a, b) => names.compare(a.textContent, b.textContent));
-      const own = decodeURIComponent(location.pathname.split("/").pop());
-      const next = films[films.findIndex((film) => film.textContent === own) + 1];
-      if (!next || !films.some((film) => film.textContent === own)) return null;
-      const address = new URL(next.getAttribute("href"), folder);
-      address.search = location.search;
-      link.href = address.href;
-      link.title = next.textContent;
-      link.hidden = false;
-      return { name: next.textContent, address: `${address.href}#play` };
-    })().catch(() => null);
+    found ??= following().then((next) => {
+      if (next) button.title = next.name;
+      else button.hidden = true;
+      return next;
+    }).catch((error) => {
+      found = null;
+      throw error;
+    });
     return found;
   };
   const go = async () => {
-    const next = await look();
-    if (next) location.href = next.address;
+    try {
+      const next = await look();
+      if (next) location.href = next.address;
+      else say("This is the last film of its folder.");
+    } catch {
+      say("The folder cannot be read, so there is no next film.");
+    }
   };
+  button.hidden = false;
+  button.addEventListener("click", go);
   player.addEventListener("timeupdate", () => {
-    if (player.duration > 0 && left(player) < Math.max(120, player.duration / 10)) look();
+    if (player.duration > 0 && left(player) < Math.max(120, player.duration / 10)) look().catch(() => {});
   });
+
+  const [text, now, stay] = coming.children;
+  let clock = null;
+  const end = () => {
+    clearInterval(clock);
+    coming.hidden = true;
+  };
   player.addEventListener("ended", async () => {
-    const next = await look();
-    if (!next || player.loop) return;
-    const [text, now, stay] = coming.children;
-    let seconds = 10;
-    const tell = () => { text.textContent = `${next.name} in ${seconds} s`; };
+    const next = await look().catch(() => null);
+    if (!next || player.loop || !player.ended) return;
+    end();
+    // The seconds are for the eye: read out each time they would drown the name.
+    const seconds = document.createElement("span");
+    seconds.ariaHidden = "true";
+    text.replaceChildren(next.name, seconds);
+    let rest = COUNT;
+    const tell = () => { seconds.textContent = ` in ${rest} s`; };
     tell();
     coming.hidden = false;
-    const clock = setInterval(() => {
-      seconds -= 1;
+    clock = setInterval(() => {
+      rest -= 1;
       tell();
-      if (seconds <= 0) {
-        end();
-        go();
-      }
+      if (rest > 0) return;
+      end();
+      go();
     }, 1000);
-    const end = () => {
-      clearInterval(clock);
-      coming.hidden = true;
-    };
-    now.addEventListener("click", go, { once: true });
-    stay.addEventListener("click", end, { once: true });
-    player.addEventListener("playing", end, { once: true });
   });
+  now.addEventListener("click", go);
+  stay.addEventListener("click", end);
+  // Who goes back, or plays it once more, stays.
+  for (const event of ["seeking", "playing", "emptied"]) player.addEventListener(event, end);
   if (location.hash === "#play") player.play().catch(() => {});
   return go;
+}
+
+// Seconds in which to say no. Chosen.
+const COUNT = 10;
+
+// Reads it from the folder's page; null where this film is the last.
+async function following() {
+  const folder = new URL("./", location.href);
+  const answer = await fetch(folder, { headers: { Accept: "text/html" } });
+  if (!answer.ok) throw new Error(`answered ${answer.status}`);
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const names = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" });
+  const films = [...page.querySelectorAll("tr.video a")].sort((a, b) => names.compare(a.textContent, b.textContent));
+  const own = decodeURIComponent(location.pathname.split("/").pop());
+  const at = films.findIndex((film) => film.textContent === own);
+  if (at < 0 || at + 1 === films.length) return null;
+  const next = films[at + 1];
+  const address = new URL(next.getAttribute("href"), folder);
+  address.search = location.search;
+  address.hash = "play";
+  return { name: next.textContent, address: address.href };
 }
 
 export function listenToKeys(player, { subtitles, next }) {
@@ -129,13 +158,18 @@ export function listenToKeys(player, { subtitles, next }) {
     n: next,
   };
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.altKey || event.metaKey || event.target.closest("select, input, textarea, button, a, summary")) return;
+    if (event.ctrlKey || event.altKey || event.metaKey || event.shiftKey || event.isComposing) return;
+    if (event.target.closest?.("select, input, textarea, button, a, summary")) return;
     const tenth = /^[0-9]$/.test(event.key) && player.duration > 0;
-    const action = tenth ? () => { player.currentTime = player.duration * Number(event.key) / 10; } : actions[event.key];
+    const action = tenth
+      ? () => { player.currentTime = player.duration * Number(event.key) / 10; }
+      // A capital without shift is caps lock.
+      : actions[event.key.length === 1 ? event.key.toLowerCase() : event.key];
     if (!action) return;
     event.preventDefault();
     // A focused player would do the same once more.
     event.stopPropagation();
-    action();
+    // Held down, a key goes on seeking, and does not switch to and fro.
+    if (!event.repeat || event.key.startsWith("Arrow") || action === actions.j || action === actions.l) action();
   }, { capture: true });
 }
