@@ -25,6 +25,8 @@ fn main() {
     let script = script(&out).unwrap_or_else(|why| {
         // Who names a file wants it in.
         assert!(std::env::var_os("SLUICE_HLS_JS").is_none(), "SLUICE_HLS_JS: {why}");
+        // A file that is never there: so the next build tries again.
+        println!("cargo::rerun-if-changed={}", out.join("try-again").display());
         println!(
             "cargo::warning=built without hls.js ({why}): browsers that have no HLS of their own play the original alone"
         );

@@ -205,7 +205,7 @@ impl Site {
             match self.fetch_text(url).await {
                 Ok(Text { text, cors }) => {
                     let playlist = MediaPlaylist::parse(text, url, preview.duration)?;
-                    transcode.learn_playlist(playlist.lengths());
+                    transcode.learn_playlist(playlist.lengths(), playlist.listed());
                     let (life, read_at) = (preview.life, Instant::now());
                     return Ok(PlaylistLease { playlist, life, cors, read_at, transcode });
                 }

@@ -203,6 +203,11 @@ impl MediaPlaylist {
         &self.lengths
     }
 
+    /// How many segments the drive lists.
+    pub fn listed(&self) -> usize {
+        self.segments.len()
+    }
+
     /// A segment; none where there is none of this number.
     pub fn segment(&self, index: usize) -> Option<Segment> {
         match self.segments.get(index) {

@@ -249,8 +249,9 @@ impl Piece {
                 Place::Segment(index) => match lease.playlist.segment(index) {
                     Some(Segment::Listed(url)) => Some(url),
                     Some(Segment::Promised) => None,
-                    // A longer list was told before, and the drive has lost the end of it.
-                    None if index < lease.transcode.most() => None,
+                    // The drive has listed more before, and lost the end of it. What was only promised and is not in a finished
+                    // list does not exist: a film may be shorter than it was said to be.
+                    None if index < lease.transcode.listed() => None,
                     None => return Err(no_such_segment(index)),
                 },
             };

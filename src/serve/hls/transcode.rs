@@ -33,6 +33,8 @@ struct Known {
     pieces: Vec<Piece>,
     /// In thousandths of a second; as many as the longest playlist that was seen has pieces.
     lengths: Vec<u32>,
+    /// Of these, how many the drive had listed in the playlist that had most.
+    listed: usize,
     /// Until when looking at the beginning is no use, and what it failed with.
     in_vain: Option<(Instant, Error)>,
 }
@@ -112,17 +114,18 @@ impl Transcode {
         }
     }
 
-    /// A playlist tells how long each piece lasts, in thousandths of a second.
-    pub(super) fn learn_playlist(&self, lengths: &[u32]) {
+    /// A playlist tells how long each piece lasts, in thousandths of a second; the first `listed` of them are there.
+    pub(super) fn learn_playlist(&self, lengths: &[u32], listed: usize) {
         let mut known = self.known();
+        known.listed = known.listed.max(listed);
         if lengths.len() >= known.lengths.len() {
             known.lengths = lengths.to_vec();
         }
     }
 
-    /// How many pieces the longest playlist had.
-    pub(super) fn most(&self) -> usize {
-        self.known().lengths.len()
+    /// How many pieces the drive has listed at most.
+    pub(super) fn listed(&self) -> usize {
+        self.known().listed
     }
 
     /// How many bytes a piece has, where that is known.
@@ -251,14 +254,14 @@ mod tests {
     fn a_piece_is_looked_at_once() {
         let transcode = Transcode::default();
         assert!(transcode.take_unseen(0, 2).is_empty(), "no playlist has promised it");
-        transcode.learn_playlist(&[10_000, 10_000, 4_000]);
+        transcode.learn_playlist(&[10_000, 10_000, 4_000], 3);
         assert_eq!(transcode.take_unseen(0, 2), [0, 1]);
         assert_eq!(transcode.take_unseen(1, 5), [2]);
         transcode.put_back(1);
         assert_eq!(transcode.take_unseen(0, 3), [1]);
         // A list that has shrunk takes nothing back.
-        transcode.learn_playlist(&[10_000]);
-        assert_eq!(transcode.most(), 3);
+        transcode.learn_playlist(&[10_000], 1);
+        assert_eq!(transcode.listed(), 3);
         transcode.learn_bytes(2, 7);
         assert_eq!((transcode.bytes(2), transcode.bytes(9)), (Some(7), None));
         transcode.learn_bytes(2, 0);
@@ -269,7 +272,7 @@ mod tests {
     fn pieces_are_independent_when_all_are_known_to_be() {
         let transcode = Transcode::default();
         assert!(!transcode.described().is_independent);
-        transcode.learn_playlist(&[10_000, 10_000]);
+        transcode.learn_playlist(&[10_000, 10_000], 2);
         transcode.learn_independent(0, true);
         assert!(!transcode.described().is_independent);
         transcode.learn_independent(1, true);

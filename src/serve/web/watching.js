@@ -55,7 +55,7 @@ export function continueWhereLeft(player, restart) {
 }
 
 // The next film of the folder, in the order in which people count; looked for when the end comes near, or somebody asks: the drive
-// may have to list the folder for it.
+// may have to list the folder for it. It begins by itself only where it is the next episode.
 export function offerNext(player, button, coming, say) {
   let found = null;
   const look = () => {
@@ -92,7 +92,7 @@ export function offerNext(player, button, coming, say) {
   };
   player.addEventListener("ended", async () => {
     const next = await look().catch(() => null);
-    if (!next || player.loop || !player.ended) return;
+    if (!next?.isEpisode || player.loop || !player.ended) return;
     end();
     // The seconds are for the eye: read out each time they would drown the name.
     const seconds = document.createElement("span");
@@ -136,7 +136,17 @@ async function following() {
   const address = new URL(next.getAttribute("href"), folder);
   address.search = location.search;
   address.hash = "play";
-  return { name: next.textContent, address: address.href };
+  return { name: next.textContent, address: address.href, isEpisode: isEpisode(own, next.textContent) };
+}
+
+const isDigit = (character) => /^\d$/.test(character);
+
+// Whether two names part at a number: "Show 9" and "Show 10", "S01E01 Pilot" and "S01E02 Home".
+function isEpisode(one, other) {
+  let at = 0;
+  while (at < one.length && one[at] === other[at]) at += 1;
+  while (at > 0 && isDigit(one[at - 1])) at -= 1;
+  return at > 0 && isDigit(one[at]) && isDigit(other[at]);
 }
 
 export function listenToKeys(player, { subtitles, next }) {

@@ -50,6 +50,7 @@ pub fn tracks<'a, 'b>(
         names.into_iter().filter_map(|name| Some((name, Format::of(name)?, film.claim(name)?))).collect();
     files.sort_unstable_by_key(|(name, ..)| *name);
     files.dedup_by_key(|(name, ..)| *name);
+    files.truncate(MOST);
     let (mut tags, mut menu) = (Unique::new("-"), Unique::new(" "));
     for tag in taken {
         tags.take(tag);
@@ -335,5 +336,7 @@ impl Unique {
 
 /// What may stand between words beside the dot.
 const SEPARATORS: [char; 7] = [' ', '_', '-', '&', '+', ',', '、'];
+/// Subtitle files of one film, the first by name; chosen: more than any menu shows. Each is looked up among the folder's files.
+const MOST: usize = 100;
 /// Characters of what else a name says; chosen: more than a menu shows.
 const LONGEST_NOTE: usize = 60;
