@@ -504,7 +504,7 @@ async fn watching_goes_on_where_one_left_and_with_the_next_episode() {
         return;
     }
     let rig = Rig::start(|drive| {
-        ["Show 10.mp4", "Show 9.mp4", "Show 9.srt", "Other.mp4"]
+        ["Show 10.mp4", "Show 9.mp4", "Show 9.srt", "Show 8.mp4", "Other.mp4"]
             .into_iter()
             .fold(drive, |drive, name| drive.file(&format!("/films/{name}"), Content::Sample(Sample::Mp4)))
     })
@@ -563,8 +563,16 @@ async fn watching_goes_on_where_one_left_and_with_the_next_episode() {
     // It is the last one; who goes on by hand has a button for it.
     browser.eval("document.getElementById('next').click()").await;
     browser.until("document.getElementById('message').textContent.startsWith('This is the last')").await;
-    // Not declined, it goes on by itself.
+    // Another film is there for who wants it, and does not begin by itself.
     browser.open(&format!("{}/browse/ali/films/Other.mp4", rig.site.base)).await;
+    browser.until("document.getElementById('player').readyState > 1").await;
+    browser.eval(PLAY).await;
+    browser.eval(&seek(59.0)).await;
+    browser.until("document.getElementById('player').ended").await;
+    browser.until("document.getElementById('next').title === 'Show 8.mp4'").await;
+    assert_eq!(browser.eval("return document.getElementById('coming').hidden").await, json!(true));
+    // Not declined, the next episode does.
+    browser.open(&format!("{}/browse/ali/films/Show%208.mp4", rig.site.base)).await;
     browser.until("document.getElementById('player').readyState > 1").await;
     browser.eval(PLAY).await;
     browser.eval(&seek(59.0)).await;

@@ -104,7 +104,7 @@ async fn twenty_viewers_of_one_film_are_one_connection() {
         let rig = &rig;
         async move {
             tokio::time::sleep(Duration::from_millis(n * 20)).await;
-            read(rig, 1, 0, 8 * MIB, 4e6).await
+            read(rig, 1, 0, 8 * MIB, 2e6).await
         }
     });
     futures_util::future::join_all(viewers).await;
