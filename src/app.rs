@@ -9,15 +9,17 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceBuilder;
 
+use crate::access::admission::Admission;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::driver::{Calls, Context, Shared};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::client;
 use crate::http::content::ContentClient;
-use crate::layer::authenticate::{AuthenticateLayer, Classify, Gate};
+use crate::layer::authenticate::{AuthenticateLayer, Classify};
 use crate::layer::cors::{CorsLayer, IsMedia};
 use crate::layer::deadline::{DeadlineLayer, Patience};
+use crate::layer::forwarded::ForwardedLayer;
 use crate::layer::in_flight::InFlightLayer;
 use crate::layer::metrics::Metrics;
 use crate::layer::rescue::RescueLayer;
@@ -69,7 +71,9 @@ impl App {
         };
         let signer = Signer::new(&token);
         let access = &config.access;
-        let addresses = Arc::new(Addresses::new(&config.serve, access, signer.clone(), clock.clone()));
+        let admission = Admission::new(access, token, &config.state_dir, clock.clone())?;
+        let addresses =
+            Arc::new(Addresses::new(&config.serve, access, admission.rules().clone(), signer, clock.clone()));
 
         let mut metrics = Metrics::new();
         let calls = Calls::new();
@@ -96,8 +100,8 @@ impl App {
             BoxResolve::new(resolver),
             engine,
             config.proxy.hold,
-            PLAYLISTS_KIB,
-            clock.clone(),
+            admission.clone(),
+            clock,
             &tasks,
         );
 
@@ -105,7 +109,6 @@ impl App {
         let is_media: IsMedia = Arc::new(move |request| target::is_media(request, &prefix));
         let prefix = addresses.prefix().to_owned();
         let classify: Classify = Arc::new(move |request| target::requirement(request, &prefix));
-        let gate = Gate::new(access, token, signer, classify, clock);
         let metrics = Arc::new(metrics);
         let trace = TraceLayer::new(u32::from_be_bytes(random()?), Arc::clone(&metrics));
         let hold = config.proxy.hold;
@@ -117,6 +120,8 @@ impl App {
         let service = ServiceBuilder::new()
             // Outermost: the id and the access line enclose everything.
             .layer(trace.clone())
+            // Outside all that goes by the client's address.
+            .layer(ForwardedLayer::new(config.trusted_proxies.clone()))
             // Outside rescue, so that failures can be read by pages of other origins.
             .layer(CorsLayer::new(is_media))
             // Outside everything that can fail.
@@ -124,13 +129,16 @@ impl App {
             // Outside the gate: when full, not even a signature is computed.
             .layer(InFlightLayer::new(MOST_REQUESTS))
             // Outside the router, which looks at paths.
-            .layer(AuthenticateLayer::new(gate))
+            .layer(AuthenticateLayer::new(admission.clone(), classify))
             // Innermost: it counts the work, not the refusals above.
             .layer(DeadlineLayer::new(patience))
             .service(site);
+        let classify: Classify = Arc::new(admin::requirement);
         let admin = ServiceBuilder::new()
             .layer(trace)
+            .layer(ForwardedLayer::new(config.trusted_proxies.clone()))
             .layer(RescueLayer)
+            .layer(AuthenticateLayer::new(admission, classify))
             .layer(DeadlineLayer::new(Arc::new(move |_| hold + BROWSING)))
             .service(admin::Admin::new(Arc::clone(&mounts), Arc::new(move || metrics.text())));
         Ok(Self {
@@ -202,18 +210,6 @@ pub fn mounts(config: &Config, clock: &Clock, calls: &Calls, tasks: &TaskTracker
     Ok(Arc::new(MountTable::new(mounts.collect::<Result<_>>()?)))
 }
 
-/// The addresses that a server with this configuration gives out, for printing one without running it.
-///
-/// # Errors
-/// `Internal` where addresses are signed and there is no key yet, or it cannot be read.
-pub fn addresses(config: &Config, clock: Clock) -> Result<Addresses> {
-    let token = kept_token(config)?.ok_or_else(|| {
-        Error::new(ErrorKind::Internal, "sign an address")
-            .saying("there is no API token yet: start `sluice serve` once, or set access.api_token")
-    })?;
-    Ok(Addresses::new(&config.serve, &config.access, Signer::new(&token), clock))
-}
-
 /// The API token: the operator's, else the one that was made at the first start.
 fn kept_token(config: &Config) -> Result<Option<Secret>> {
     if let Some(token) = &config.access.api_token {
@@ -260,8 +256,6 @@ const BLOCKS: &str = "blocks";
 const ENTRIES: &str = "entries.redb";
 /// Requests under way, bodies included. Chosen: two sockets each fit into the usual hard limit of 4,096 open files.
 const MOST_REQUESTS: usize = 1500;
-/// Of the drive's playlists kept; a film of two hours takes some 500. Chosen against the 128 MiB of a NAS.
-const PLAYLISTS_KIB: u64 = 16 * 1024;
 /// What a folder on the way to a path takes where it must be walked through, with 12,000 entries at four pages of 200 a second,
 /// and as much again. A page itself is told as it is listed.
 const BROWSING: Duration = Duration::from_secs(30);

@@ -12,7 +12,7 @@
 //! imports                main -> cli -> app -> transport, layer     generic over what they wrap
 //!                                       app -> serve -> stream -> resolve -> mount -> driver
 //!                        config -> the settings of the rooms        nothing imports config or app
-//!                        leaves import leaves                       budget, clock, error, http, lease, logs, path,
+//!                        leaves import leaves                       access, budget, clock, error, http, lease, logs, path,
 //!                                                                   secret, section, sign, state
 //! ```
 //!
@@ -67,6 +67,7 @@
 //! have listed, and, if the operator wants it, blocks of files; see [`state`]. The stream engine holds what is being read: the
 //! accounts' connections, and at most a window for each stream.
 
+pub mod access;
 pub mod app;
 pub mod budget;
 pub mod clock;

@@ -130,6 +130,12 @@ impl VirtualPath {
         }
     }
 
+    /// Whether this is `base` or lies below it, compared component by component.
+    pub fn is_below(&self, base: &Self) -> bool {
+        base.is_root()
+            || self.0.strip_prefix(&*base.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
     /// The path as it stands in an address: every byte outside RFC 3986's unreserved set is escaped.
     pub fn encoded(&self) -> String {
         if self.is_root() {

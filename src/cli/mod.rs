@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 after success or a clean stop, 1 after a failure at run time, 2 on bad usage or configuration.
 
+mod access;
 mod doctor;
 mod login;
 
@@ -12,13 +13,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use sluice::app::{self, App, Listeners};
+use sluice::app::{App, Listeners};
 use sluice::clock::Clock;
 use sluice::config::{self, Config, ConfigErrors};
 use sluice::logs::{self, LogFormat};
-use sluice::path::VirtualPath;
-use sluice::section::parse_duration;
-use sluice::serve::addresses::Route;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -68,6 +66,24 @@ enum Command {
         #[arg(long)]
         config: Option<PathBuf>,
     },
+    /// Makes, lists and takes back passwords of single players.
+    Device {
+        #[command(subcommand)]
+        command: access::DeviceCommand,
+        /// The configuration file.
+        #[arg(long, global = true)]
+        config: Option<PathBuf>,
+    },
+    /// Reads a password from the terminal or stdin and prints its Argon2id hash.
+    HashPassword,
+    /// Lists and revokes the keys that exported addresses are signed with.
+    Key {
+        #[command(subcommand)]
+        command: access::KeyCommand,
+        /// The configuration file.
+        #[arg(long, global = true)]
+        config: Option<PathBuf>,
+    },
     /// Prints the signed address of a file.
     Link {
         /// The path of the file, as in the address of its page.
@@ -113,11 +129,17 @@ impl Args {
             Command::Login { mount, config } => load(config.as_deref(), &environment)
                 .and_then(|config| runtime()?.block_on(login::run(&mount, &config)))
                 .map_err(Failure::at_run_time),
-            Command::Link { path, hls, expires, config } => {
-                // The contract has one code for all that can go wrong here.
-                link(&path, hls, expires.as_deref(), config.as_deref(), &environment)
-                    .map_err(Failure::at_run_time)
-            }
+            // The contract has one code for all that can go wrong with these.
+            Command::Link { path, hls, expires, config } => load(config.as_deref(), &environment)
+                .and_then(|config| access::link(&path, hls, expires.as_deref(), &config))
+                .map_err(Failure::at_run_time),
+            Command::Device { command, config } => load(config.as_deref(), &environment)
+                .and_then(|config| access::device(command, &config))
+                .map_err(Failure::at_run_time),
+            Command::Key { command, config } => load(config.as_deref(), &environment)
+                .and_then(|config| access::key(&command, &config))
+                .map_err(Failure::at_run_time),
+            Command::HashPassword => access::hash_password(),
         };
         match result {
             Ok(()) => ExitCode::SUCCESS,
@@ -203,28 +225,6 @@ fn check(file: Option<&Path>, environment: &BTreeMap<String, String>) -> Result<
 fn load(file: Option<&Path>, environment: &BTreeMap<String, String>) -> Result<Config, Failure> {
     let Some(file) = Config::find(file, environment) else { return Err(no_configuration()) };
     Ok(Config::load(&file, environment.clone().into_iter())?)
-}
-
-fn link(
-    path: &str,
-    hls: bool,
-    expires: Option<&str>,
-    file: Option<&Path>,
-    environment: &BTreeMap<String, String>,
-) -> Result<(), Failure> {
-    let config = load(file, environment)?;
-    let path = VirtualPath::parse(path).map_err(|error| Failure::Usage(error.words().to_owned()))?;
-    let expires = match expires {
-        None => config.access.link_expires,
-        Some(text) => parse_duration(text).map_err(|error| Failure::Usage(format!("--expires {error}")))?,
-    };
-    let addresses = app::addresses(&config, Clock::new()).map_err(|error| Failure::Run(error.to_string()))?;
-    let origin = config.server.listen.first().map(|address| match address.ip().is_unspecified() {
-        true => format!("http://localhost:{}", address.port()),
-        false => format!("http://{address}"),
-    });
-    let (route, below) = if hls { (Route::Hls, "/master.m3u8") } else { (Route::Content, "") };
-    print(&addresses.absolute(route, &path, below, &origin.unwrap_or_default(), expires))
 }
 
 impl Failure {

@@ -1,15 +1,20 @@
 //! Makes the settings of every room true: reads each key with its default and checks what they say together.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use url::Url;
 
 use super::Config;
+use crate::access::passwords::Given;
+use crate::access::rules::Rule;
+use crate::access::{self, PasswordHash, Permissions, User};
 use crate::driver::registry::DRIVERS;
-use crate::layer::authenticate;
 use crate::mount::{self, Mode, Policy};
 use crate::path::VirtualPath;
+use crate::secret::Secret;
 use crate::section::Section;
 use crate::{resolve, serve, stream, transport};
 
@@ -25,6 +30,7 @@ pub(super) fn read(mut root: Section<'_>) -> Config {
         serve: serve::Settings {
             public_url: server.parsed("public_url", default.serve.public_url, outside_url),
         },
+        trusted_proxies: networks(&mut server),
         access: accounts(&mut access, &default.access),
         blocks: blocks(&mut cache, default.blocks),
         cache: caches(&mut cache, &default.cache),
@@ -37,14 +43,25 @@ pub(super) fn read(mut root: Section<'_>) -> Config {
         }),
         notes: Vec::new(),
     };
-    if config.access.guest
-        && let Some(open) = config.server.listen.iter().find(|address| !address.ip().is_loopback())
-    {
-        let message = format!(
-            "{open} can be reached from other machines, and with access.guest = true nobody needs to log in there; \
-             listen on 127.0.0.1 or set access.guest = false"
-        );
-        server.fault("listen", message);
+    if let Some(open) = config.server.listen.iter().find(|address| !address.ip().is_loopback()) {
+        let access = &config.access;
+        let why = if access.guest {
+            Some(("with access.guest = true nobody needs to log in there", "set access.guest = false"))
+        } else if !access.sign_all && access.users.is_empty() {
+            let mend = "set access.sign_all = true, or add an [[access.user]] and give players a login";
+            Some((
+                "with access.sign_all = false and no user whoever guesses a path can play what lies there",
+                mend,
+            ))
+        } else {
+            None
+        };
+        if let Some((why, mend)) = why {
+            let message = format!(
+                "{open} can be reached from other machines, and {why}; listen on 127.0.0.1 or {mend}"
+            );
+            server.fault("listen", message);
+        }
     }
     config
 }
@@ -77,15 +94,6 @@ fn listeners(
     if let Some(admin) = admin_listen.filter(|admin| admin.port() != 0 && listen.contains(admin)) {
         server.fault("admin_listen", format!("{admin} is one of server.listen already"));
     }
-    for text in server.strings("trusted_proxies", &[]) {
-        if !is_network(&text) {
-            server.fault(
-                "trusted_proxies",
-                format!("\"{text}\" is no network, such as \"10.0.0.0/8\" or \"::1\""),
-            );
-        }
-    }
-    server.pending("trusted_proxies");
     let mut tls = server.section("tls");
     let files = [("cert_file", tls.string("cert_file", "")), ("key_file", tls.string("key_file", ""))];
     for ((key, file), (other, other_file)) in [(&files[0], &files[1]), (&files[1], &files[0])] {
@@ -102,7 +110,7 @@ fn listeners(
     }
 }
 
-fn accounts(access: &mut Section<'_>, default: &authenticate::Settings) -> authenticate::Settings {
+fn accounts(access: &mut Section<'_>, default: &access::Settings) -> access::Settings {
     let api_token = access.secret("api_token");
     if let Some(token) = &api_token
         && let Err(message) = token_is_fit(token.expose())
@@ -110,47 +118,97 @@ fn accounts(access: &mut Section<'_>, default: &authenticate::Settings) -> authe
         access.fault("api_token", message);
     }
     let mut names = Vec::new();
-    for mut user in access.sections("user") {
-        if let Some(name) = user.required_string("name") {
-            if names.contains(&name) {
-                user.fault("name", format!("\"{name}\" is a user already"));
-            }
-            names.push(name);
-        }
-        let is_hash =
-            user.secret("password_hash").is_some_and(|hash| hash.expose().starts_with("$argon2id$"));
-        if !is_hash && !user.is_faulty("password_hash") {
-            user.fault("password_hash", "must be an Argon2id hash in PHC form, `$argon2id$…`");
-        }
-        user.parsed("root", VirtualPath::root(), absolute_path);
-        for permission in user.strings("permissions", &["read"]) {
-            if !matches!(&*permission, "read" | "write" | "admin") {
-                user.fault(
-                    "permissions",
-                    format!("must be of \"read\", \"write\", \"admin\", not \"{permission}\""),
-                );
-            }
-        }
-    }
-    for mut rule in access.sections("rule") {
-        required_path(&mut rule);
-        rule.secret("password");
-        rule.strings("hide", &[]);
-        for name in rule.strings("users", &[]) {
-            if !names.contains(&name) {
-                rule.fault("users", format!("\"{name}\" is no access.user"));
-            }
-        }
-        rule.boolean("recursive", true);
-    }
-    access.pending("user");
-    access.pending("rule");
-    authenticate::Settings {
+    let users = access.sections("user").into_iter().filter_map(|user| self::user(user, &mut names)).collect();
+    let rules = access.sections("rule").into_iter().filter_map(|rule| self::rule(rule, &names)).collect();
+    access::Settings {
         guest: access.boolean("guest", default.guest),
         sign_all: access.boolean("sign_all", default.sign_all),
         link_expires: access.duration("link_expires", default.link_expires),
         api_token,
+        users,
+        rules,
     }
+}
+
+/// One user; none where something is at fault. `names` are those of the users before.
+fn user(mut user: Section<'_>, names: &mut Vec<String>) -> Option<Arc<User>> {
+    let name = user.required_string("name");
+    if let Some(name) = &name {
+        if names.contains(name) {
+            user.fault("name", format!("\"{name}\" is a user already"));
+        }
+        if name.contains(':') || name.chars().any(char::is_control) {
+            user.fault("name", "must have no colon and no control character, or nobody could log in with it");
+        }
+        names.push(name.clone());
+    }
+    let hash = user.secret("password_hash").map(|hash| PasswordHash::parse(hash.expose()));
+    let hash = match hash {
+        Some(Ok(hash)) => Some(hash),
+        Some(Err(message)) => {
+            user.fault("password_hash", message);
+            None
+        }
+        None => {
+            if !user.is_faulty("password_hash") {
+                user.fault("password_hash", "is required; `sluice hash-password` makes one");
+            }
+            None
+        }
+    };
+    if let (Some(name), Some(hash)) = (&name, &hash)
+        && let Some(sample) = SAMPLE_PASSWORDS
+            .iter()
+            .copied()
+            .chain([&**name])
+            .find(|sample| hash.fits(&Given::Password(Secret::new(*sample))))
+    {
+        let what = if sample == name { "the user's own name" } else { "one that everybody tries first" };
+        user.fault(
+            "password_hash",
+            format!(
+                "is of a password that is {what}; choose another, and hash it with `sluice hash-password`"
+            ),
+        );
+    }
+    let root = user.parsed("root", VirtualPath::root(), absolute_path);
+    let mut may = Permissions::default();
+    for permission in user.strings("permissions", &["read"]) {
+        match &*permission {
+            "read" => may.read = true,
+            "write" => may.write = true,
+            "admin" => may.admin = true,
+            _ => user.fault(
+                "permissions",
+                format!("must be of \"read\", \"write\", \"admin\", not \"{permission}\""),
+            ),
+        }
+    }
+    Some(Arc::new(User { name: name?.into(), hash: hash?, root, may }))
+}
+
+/// One rule; none where something is at fault.
+fn rule(mut rule: Section<'_>, names: &[String]) -> Option<Rule> {
+    let path = required_path(&mut rule);
+    let password = rule.secret("password");
+    if let Some(password) = &password
+        && SAMPLE_PASSWORDS
+            .iter()
+            .chain(SAMPLE_TOKENS)
+            .any(|sample| sample.eq_ignore_ascii_case(password.expose()))
+    {
+        rule.fault("password", "is one that everybody tries first");
+    }
+    let hide = rule.strings("hide", &[]);
+    let users = rule.strings("users", &[]);
+    for name in &users {
+        if !names.contains(name) {
+            rule.fault("users", format!("\"{name}\" is no access.user"));
+        }
+    }
+    let users = users.into_iter().map(Into::into).collect();
+    let recursive = rule.boolean("recursive", true);
+    Some(Rule { path: path?, password, hide, users, recursive })
 }
 
 fn blocks(cache: &mut Section<'_>, default: stream::BlockSettings) -> stream::BlockSettings {
@@ -292,13 +350,19 @@ fn outside_url(text: &str) -> Result<Option<String>, String> {
     Ok(Some(url.as_str().trim_end_matches('/').to_owned()))
 }
 
-/// An address, or one with the length of its prefix.
-fn is_network(text: &str) -> bool {
-    let (address, prefix) =
-        text.split_once('/').map_or((text, None), |(address, prefix)| (address, Some(prefix)));
-    let Ok(address) = address.parse::<IpAddr>() else { return false };
-    let longest = if address.is_ipv4() { 32 } else { 128 };
-    prefix.is_none_or(|prefix| prefix.parse::<u8>().is_ok_and(|prefix| prefix <= longest))
+/// Networks: an address, or one with the length of its prefix.
+fn networks(server: &mut Section<'_>) -> Vec<IpNet> {
+    let mut networks = Vec::new();
+    for text in server.strings("trusted_proxies", &[]) {
+        match text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from)) {
+            Some(network) => networks.push(network),
+            None => server.fault(
+                "trusted_proxies",
+                format!("\"{text}\" is no network, such as \"10.0.0.0/8\" or \"::1\""),
+            ),
+        }
+    }
+    networks
 }
 
 /// The token signs links, so whoever guesses it can make any link. Its bytes travel in a header as they are.
@@ -321,6 +385,8 @@ fn token_is_fit(token: &str) -> Result<(), String> {
 const MOST_ENTRIES: u64 = 1_000_000_000;
 /// Chosen: the least that nobody guesses through a network; the token made at the first start is far longer.
 const SHORTEST_TOKEN: usize = 8;
+/// What people and programs try first; each takes a hash to be looked for, so these few.
+const SAMPLE_PASSWORDS: &[&str] = &["admin", "password", "changeme", "123456"];
 /// What examples and tutorials write where a secret belongs.
 const SAMPLE_TOKENS: &[&str] = &[
     "0123456789abcdef",

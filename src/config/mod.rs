@@ -14,7 +14,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::layer::authenticate;
+use ipnet::IpNet;
+
+use crate::access;
 use crate::secret::Secret;
 use crate::section::{Report, Section};
 use crate::{mount, resolve, serve, stream, transport};
@@ -29,8 +31,10 @@ pub struct Config {
     pub server: transport::Settings,
     /// What players see.
     pub serve: serve::Settings,
+    /// Networks of reverse proxies that are believed what they say of their clients.
+    pub trusted_proxies: Vec<IpNet>,
     /// Who may do what.
-    pub access: authenticate::Settings,
+    pub access: access::Settings,
     /// How much is kept, and for how long.
     pub cache: resolve::Settings,
     /// Limits of one stream.
@@ -146,12 +150,8 @@ impl Default for Config {
                 idle_timeout: Duration::from_secs(60),
             },
             serve: serve::Settings { public_url: None },
-            access: authenticate::Settings {
-                guest: false,
-                sign_all: true,
-                link_expires: Duration::ZERO,
-                api_token: None,
-            },
+            trusted_proxies: Vec::new(),
+            access: access::Settings::default(),
             cache: resolve::Settings {
                 entries: 500_000,
                 links: 50_000,

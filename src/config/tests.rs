@@ -385,8 +385,6 @@ fn what_has_no_effect_yet_is_noted_where_it_differs_from_the_default() {
     let text = r#"
 [cache]
 redis_url = "redis://127.0.0.1/0"
-[[access.rule]]
-path = "/kids"
 [[mount]]
 path = "/"
 driver = "local"
@@ -398,8 +396,7 @@ options.root = "/srv"
         notes,
         [
             "sluice.toml:3: cache.redis_url: not yet in effect",
-            "sluice.toml:4: access.rule: not yet in effect",
-            "sluice.toml:9: mount.dav_delivery: not yet in effect",
+            "sluice.toml:7: mount.dav_delivery: not yet in effect",
         ]
     );
 }

@@ -21,6 +21,7 @@ pub fn for_api() -> Result<reqwest::Client> {
         .user_agent(USER_AGENT)
         .timeout(API_TIMEOUT)
         .redirect(reqwest::redirect::Policy::none())
+        .dns_resolver(super::resolver::for_operators_hosts())
         // Where we connect is for the configuration to say, not for a variable that somebody set for something else.
         .no_proxy()
         .connect_timeout(CONNECT_TIMEOUT)

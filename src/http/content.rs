@@ -27,6 +27,7 @@ use tower::ServiceExt;
 
 use super::bell::Bell;
 use super::client::{CONNECT_TIMEOUT, USER_AGENT};
+use super::resolver::{Reach, Resolver};
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::SignedUrl;
 
@@ -35,7 +36,7 @@ use crate::secret::SignedUrl;
 pub struct ContentClient(Arc<Inner>);
 
 struct Inner {
-    connector: HttpsConnector<HttpConnector>,
+    connector: HttpsConnector<HttpConnector<Resolver>>,
     idle: Mutex<HashMap<(Scheme, Authority), Vec<Idle>>>,
 }
 
@@ -70,7 +71,8 @@ impl ContentClient {
     /// # Errors
     /// `Internal` when the TLS backend cannot be set up, for example without any certificate authority.
     pub fn new() -> Result<Self> {
-        let mut tcp = HttpConnector::new();
+        // Which hosts a link may name the driver says; what such a name leads to is checked here.
+        let mut tcp = HttpConnector::new_with_resolver(Resolver::new(Reach::Public));
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));

@@ -1,48 +1,38 @@
 //! The gate: nothing passes that is not allowed to, and nothing is looked at before that is known.
 //!
-//! Its simple form: a guest where guests are allowed, the API token, which makes an administrator, or the signature of a
-//! media address. Users come to stand here too.
+//! What a request must show its route says ([`Requirement`]); who shows it, and what of the tree that opens, `access` says. A request that
+//! passes carries the [`Sight`] of whoever it comes from.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use data_encoding::BASE64;
-use futures_util::future::{Either, Ready, ready};
+use futures_util::future::{BoxFuture, Either, Ready, ready};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use subtle::ConstantTimeEq;
 use tower::{Layer, Service};
 
-use crate::clock::Clock;
+use crate::access::Visitor;
+use crate::access::admission::{Admission, Glance};
+use crate::access::credentials::Credentials;
+use crate::access::logins::Refusal;
+use crate::access::passwords::Given;
+use crate::access::rules::{Sight, Verdict};
 use crate::error::Error;
-use crate::http::{Administrator, Request, Response};
+use crate::http::{Peer, Place, Request, Response};
 use crate::path::VirtualPath;
-use crate::secret::Secret;
-use crate::sign::Signer;
-
-/// Who may do what, as the operator set it.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Whether whoever is not logged in may browse and play, without a signature.
-    pub guest: bool,
-    /// Whether media addresses need a signature where the request itself is not authenticated.
-    pub sign_all: bool,
-    /// Life of the signatures handed out; zero for no end.
-    pub link_expires: Duration,
-    /// The static token, also the signing key; none to have one made and kept in the state folder.
-    pub api_token: Option<Secret>,
-}
 
 /// What a request must show.
 #[derive(Clone, Debug)]
 pub enum Requirement {
-    /// That who is asking may do everything; guests and signatures do not.
+    /// That whoever asks may do everything; guests and signatures do not.
     Administrator,
-    /// Who is asking.
-    Login,
+    /// Who is asking, if anybody that we know; paths and all else the route looks at itself.
+    Anyone,
+    /// Who is asking, and that they may see the path; none where it has none.
+    Login(Option<VirtualPath>),
     /// Nothing; it gives away nothing.
     Nothing,
-    /// Who is asking, or a signature of the path.
+    /// Who is asking, and that they may see the path, or a signature of it.
     Signature {
         /// The path whose bytes are asked for.
         path: VirtualPath,
@@ -54,78 +44,168 @@ pub enum Requirement {
 /// Tells what a request must show; from its head alone.
 pub type Classify = Arc<dyn Fn(&Request) -> Requirement + Send + Sync>;
 
-/// The gate's rules and keys.
-#[derive(Clone)]
-pub struct Gate {
-    classify: Classify,
-    clock: Clock,
-    guest: bool,
-    sign_all: bool,
-    signer: Signer,
-    token: Secret,
-}
-
 /// Puts [`Authenticate`] in front of a service.
 #[derive(Clone)]
 pub struct AuthenticateLayer(Arc<Gate>);
 
-/// Lets through what may pass, and answers 401 to the rest.
+/// Lets through what may pass, and answers 401, 403 or 404 to the rest.
 #[derive(Clone)]
 pub struct Authenticate<S> {
     gate: Arc<Gate>,
     inner: S,
 }
 
+/// What the gate asks, and whom.
+struct Gate {
+    admission: Admission,
+    classify: Classify,
+}
+
+/// Who a request comes from.
+enum Who {
+    Known(Visitor),
+    /// They show nothing, or nothing that is right; and whether so often that they should wait.
+    Unknown(Option<Refusal>),
+}
+
 // === impl Gate ===
 
 impl Gate {
-    /// A gate. `token` is the API token, and `signer` holds it as its key.
-    pub fn new(settings: &Settings, token: Secret, signer: Signer, classify: Classify, clock: Clock) -> Self {
-        Self { classify, clock, guest: settings.guest, sign_all: settings.sign_all, signer, token }
-    }
-
-    fn allows(&self, requirement: &Requirement, is_administrator: bool) -> bool {
-        match requirement {
-            Requirement::Nothing => true,
-            _ if is_administrator => true,
-            Requirement::Administrator => false,
-            _ if self.guest => true,
-            Requirement::Login => false,
-            Requirement::Signature { path, sign } => {
-                !self.sign_all
-                    || sign
-                        .as_ref()
-                        .is_some_and(|sign| self.signer.verify(path, sign, self.clock.wall().as_secs()))
-            }
+    /// Passes the request on with what its sender may see, or answers it.
+    fn admit(&self, requirement: &Requirement, who: Who, request: Request) -> Result<Request, Box<Response>> {
+        let request = self.judge(requirement, who, request)?;
+        match refused_method(requirement, request.method()) {
+            Some(response) => Err(response),
+            None => Ok(request),
         }
     }
 
-    /// The API token: raw, as `Bearer`, or as the password of `Basic` with any name, which is what a browser can send.
-    fn knows(&self, headers: &HeaderMap) -> bool {
-        let Some(value) = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()) else {
-            return false;
+    fn judge(
+        &self,
+        requirement: &Requirement,
+        who: Who,
+        mut request: Request,
+    ) -> Result<Request, Box<Response>> {
+        let is_media = matches!(requirement, Requirement::Signature { .. });
+        let (known, refusal) = match who {
+            Who::Known(visitor) => (Some(visitor), None),
+            Who::Unknown(refusal) => (None, refusal),
         };
-        let (scheme, rest) = value.split_once(' ').unwrap_or(("", value));
-        let given = match scheme.to_ascii_lowercase().as_str() {
-            "basic" => BASE64
-                .decode(rest.trim().as_bytes())
-                .ok()
-                .and_then(|pair| String::from_utf8(pair).ok())
-                .and_then(|pair| pair.split_once(':').map(|(_, password)| password.to_owned())),
-            "bearer" => Some(rest.trim().to_owned()),
-            "" => Some(value.trim().to_owned()),
-            _ => None,
+        let (path, visitor) = match requirement {
+            Requirement::Nothing => (None, Visitor::Guest),
+            Requirement::Anyone => {
+                (None, known.or_else(|| self.admission.stranger(None)).unwrap_or(Visitor::Nobody))
+            }
+            Requirement::Administrator => match known {
+                Some(visitor) if visitor.is_administrator() => (None, visitor),
+                Some(_) => return Err(forbidden()),
+                None => return Err(unknown(refusal, is_media)),
+            },
+            Requirement::Login(path) => match known.or_else(|| self.admission.stranger(None)) {
+                Some(visitor) => (path.as_ref(), visitor),
+                None => return Err(unknown(refusal, is_media)),
+            },
+            Requirement::Signature { path, sign } => {
+                let may = |visitor: &Visitor| {
+                    self.sight(visitor.clone(), request.headers()).of(path) == Verdict::Allowed
+                };
+                let visitor = known.or_else(|| self.admission.stranger(Some(path)));
+                let is_signed = || sign.as_ref().is_some_and(|sign| self.admission.is_signed(path, sign));
+                match visitor {
+                    Some(visitor) if may(&visitor) => (None, visitor),
+                    _ if is_signed() => (None, Visitor::Signed),
+                    Some(visitor) => (Some(path), visitor),
+                    None => return Err(unknown(refusal, is_media)),
+                }
+            }
         };
-        given.is_some_and(|given| bool::from(given.as_bytes().ct_eq(self.token.expose().as_bytes())))
+        let sight = self.sight(visitor, request.headers());
+        match path.map_or(Verdict::Allowed, |path| sight.of(path)) {
+            Verdict::Allowed => {}
+            // A page asks for the password itself.
+            Verdict::Locked(_) if matches!(requirement, Requirement::Login(_)) => {}
+            Verdict::Locked(_) => {
+                return Err(Box::new(super::plain(
+                    StatusCode::FORBIDDEN,
+                    "this part of the tree opens with its password",
+                )));
+            }
+            Verdict::Hidden => {
+                return Err(Box::new(super::plain(StatusCode::NOT_FOUND, "there is nothing of this name")));
+            }
+            // To somebody without a name the answer is how to get one.
+            Verdict::Denied if !sight.visitor.is_known() => return Err(unknown(refusal, is_media)),
+            Verdict::Denied => return Err(forbidden()),
+        }
+        request.extensions_mut().insert(sight);
+        Ok(request)
     }
+
+    fn sight(&self, visitor: Visitor, headers: &HeaderMap) -> Sight {
+        let has_proofs = self.admission.rules().have_passwords();
+        let cookies = headers.get_all(header::COOKIE).iter().filter(|_| has_proofs);
+        let pairs = cookies.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(';'));
+        let proofs =
+            pairs.filter_map(|pair| pair.trim().strip_prefix(PROOF)?.split_once('=').map(|(_, proof)| proof));
+        self.admission.sight(visitor, proofs)
+    }
+
+    async fn settle(&self, name: &str, given: Given, place: Place) -> Who {
+        match self.admission.settle(name, given, place).await {
+            Ok(user) => Who::Known(Visitor::User(user)),
+            Err(refusal) => Who::Unknown(Some(refusal)),
+        }
+    }
+}
+
+/// The methods that a route takes; the rest is 405. Those that read bodies see to theirs.
+fn refused_method(requirement: &Requirement, method: &Method) -> Option<Box<Response>> {
+    let (line, allowed) = match requirement {
+        Requirement::Anyone => return None,
+        Requirement::Administrator | Requirement::Login(_) => {
+            ("this address takes GET, HEAD and POST", "GET, HEAD, POST")
+        }
+        Requirement::Nothing | Requirement::Signature { .. } => {
+            ("this address takes GET and HEAD", "GET, HEAD, OPTIONS")
+        }
+    };
+    if allowed.split(", ").any(|taken| taken == method && method != Method::OPTIONS) {
+        return None;
+    }
+    let mut response = super::plain(StatusCode::METHOD_NOT_ALLOWED, line);
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+    Some(Box::new(response))
+}
+
+fn forbidden() -> Box<Response> {
+    Box::new(super::plain(StatusCode::FORBIDDEN, "you are logged in, and this is not for you"))
+}
+
+/// The answer to somebody whom we do not know. Media are never answered 429: players take that for the end of the film.
+fn unknown(refusal: Option<Refusal>, is_media: bool) -> Box<Response> {
+    let wait = match refusal {
+        Some(Refusal::TooOften(wait)) if !is_media => Some((StatusCode::TOO_MANY_REQUESTS, TOO_OFTEN, wait)),
+        Some(Refusal::Busy) => Some((StatusCode::SERVICE_UNAVAILABLE, BUSY, BUSY_FOR)),
+        _ => None,
+    };
+    if let Some((status, line, wait)) = wait {
+        let mut response = super::plain(status, line);
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+        return Box::new(response);
+    }
+    let line = "authentication or a valid signature is needed";
+    let mut response = super::plain(StatusCode::UNAUTHORIZED, line);
+    let challenge = HeaderValue::from_static("Basic realm=\"sluice\", charset=\"UTF-8\"");
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    Box::new(response)
 }
 
 // === impl AuthenticateLayer ===
 
 impl AuthenticateLayer {
-    /// A layer with this gate.
-    pub fn new(gate: Gate) -> Self {
-        Self(Arc::new(gate))
+    /// A layer that asks `admission` for what `classify` says.
+    pub fn new(admission: Admission, classify: Classify) -> Self {
+        Self(Arc::new(Gate { admission, classify }))
     }
 }
 
@@ -141,86 +221,162 @@ impl<S> Layer<S> for AuthenticateLayer {
 
 impl<S> Service<Request> for Authenticate<S>
 where
-    S: Service<Request, Response = Response, Error = Error>,
+    S: Service<Request, Response = Response, Error = Error> + Clone + Send + 'static,
+    S::Future: Send + 'static,
 {
     type Response = Response;
     type Error = Error;
-    type Future = Either<S::Future, Ready<Result<Response, Error>>>;
+    type Future = Either<
+        S::Future,
+        Either<Ready<Result<Response, Error>>, BoxFuture<'static, Result<Response, Error>>>,
+    >;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request) -> Self::Future {
+    fn call(&mut self, request: Request) -> Self::Future {
         let requirement = (self.gate.classify)(&request);
-        let is_administrator = self.gate.knows(request.headers());
-        if !self.gate.allows(&requirement, is_administrator) {
-            let line = "authentication or a valid signature is needed";
-            let mut response = super::plain(StatusCode::UNAUTHORIZED, line);
-            let challenge = HeaderValue::from_static("Basic realm=\"sluice\", charset=\"UTF-8\"");
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
-            return Either::Right(ready(Ok(response)));
-        }
-        let (line, allowed) = match requirement {
-            Requirement::Administrator => ("this address takes GET, HEAD and POST", "GET, HEAD, POST"),
-            _ => ("this address takes GET and HEAD", "GET, HEAD, OPTIONS"),
+        let glance = match requirement {
+            Requirement::Nothing => Glance::Nobody,
+            _ => {
+                let value =
+                    request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+                self.gate.admission.glance(value.and_then(Credentials::parse))
+            }
         };
-        if !allowed.split(", ").any(|method| method == request.method() && method != Method::OPTIONS) {
-            let mut response = super::plain(StatusCode::METHOD_NOT_ALLOWED, line);
-            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
-            return Either::Right(ready(Ok(response)));
+        let who = match glance {
+            Glance::Known(visitor) => Who::Known(visitor),
+            Glance::Nobody | Glance::Wrong => Who::Unknown(None),
+            Glance::Unsettled { name, password } => {
+                // Whoever shows a signature that holds need not be known, and no password is looked at for it.
+                if let Requirement::Signature { path, sign: Some(sign) } = &requirement
+                    && self.gate.admission.is_signed(path, sign)
+                {
+                    Who::Unknown(None)
+                } else {
+                    let (gate, mut inner) = (Arc::clone(&self.gate), self.inner.clone());
+                    let place =
+                        request.extensions().get::<Peer>().map_or(Place::NOWHERE, |peer| Place::of(peer.0));
+                    return Either::Right(Either::Right(Box::pin(async move {
+                        let who = gate.settle(&name, Given::Password(password), place).await;
+                        match gate.admit(&requirement, who, request) {
+                            Ok(request) => {
+                                std::future::poll_fn(|cx| inner.poll_ready(cx)).await?;
+                                inner.call(request).await
+                            }
+                            Err(response) => Ok(*response),
+                        }
+                    })));
+                }
+            }
+        };
+        match self.gate.admit(&requirement, who, request) {
+            Ok(request) => Either::Left(self.inner.call(request)),
+            Err(response) => Either::Right(Either::Left(ready(Ok(*response)))),
         }
-        if is_administrator {
-            request.extensions_mut().insert(Administrator);
-        }
-        Either::Left(self.inner.call(request))
     }
 }
 
+/// What the names of cookies begin with that show a password was given.
+pub const PROOF: &str = "sluice-open-";
+const TOO_OFTEN: &str = "wrong passwords too often, try again later";
+const BUSY: &str = "too many logins at once, try again shortly";
+const BUSY_FOR: Duration = Duration::from_secs(2);
+
 #[cfg(test)]
 mod tests {
+    use data_encoding::BASE64;
     use tower::{ServiceExt, service_fn};
 
     use super::*;
+    use crate::access::rules::Rule;
+    use crate::access::{PasswordHash, Permissions, Settings, User};
+    use crate::clock::Clock;
     use crate::http::Body;
+    use crate::secret::Secret;
+    use crate::sign::Signer;
 
-    async fn status(guest: bool, sign_all: bool, request: http::request::Builder) -> u16 {
-        let token = Secret::new("test-token");
-        let settings = Settings { guest, sign_all, link_expires: Duration::ZERO, api_token: None };
+    /// Of `secret`.
+    const HASH: &str =
+        "$argon2id$v=19$m=8,t=1,p=1$ylQCvdga7pGQLZiv8M0LlA$a/UPej0sBb3alukV4r/SGHNmqtjhGL1fT+WQZlVt4M0";
+
+    fn path(text: &str) -> VirtualPath {
+        VirtualPath::parse(text).unwrap()
+    }
+
+    fn settings(guest: bool, sign_all: bool) -> Settings {
+        let user = |name: &str, root: &str, admin| {
+            let hash = PasswordHash::parse(HASH).unwrap();
+            let may = Permissions { read: true, write: false, admin };
+            Arc::new(User { name: name.into(), hash, root: path(root), may })
+        };
+        let rule = |at: &str| Rule {
+            path: path(at),
+            password: None,
+            hide: Vec::new(),
+            users: Vec::new(),
+            recursive: true,
+        };
+        Settings {
+            guest,
+            sign_all,
+            users: vec![user("anna", "/d", false), user("root", "/", true)],
+            rules: vec![
+                Rule { password: Some(Secret::new("sesame")), ..rule("/d/cave") },
+                Rule { hide: vec!["*.nfo".to_owned()], ..rule("/") },
+            ],
+            ..Settings::default()
+        }
+    }
+
+    async fn answer(settings: &Settings, request: http::request::Builder) -> Response {
         let classify = |request: &Request| match request.uri().path() {
             "/account/a" => Requirement::Administrator,
             "/assets/x" => Requirement::Nothing,
-            "/d/a" => Requirement::Signature {
-                path: VirtualPath::parse("/a").unwrap(),
-                sign: request.uri().query().map(str::to_owned),
-            },
-            _ => Requirement::Login,
+            "/api/x" => Requirement::Anyone,
+            at if at.starts_with("/d/") => {
+                Requirement::Signature { path: path(at), sign: request.uri().query().map(str::to_owned) }
+            }
+            at => Requirement::Login(Some(path(at.strip_prefix("/browse").unwrap_or(at)))),
         };
-        let gate = Gate::new(&settings, token.clone(), Signer::new(&token), Arc::new(classify), Clock::new());
-        let inner = service_fn(|_: Request| async { Ok::<_, Error>(Response::new(Body::empty())) });
-        let service = AuthenticateLayer::new(gate).layer(inner);
-        service.oneshot(request.body(()).unwrap()).await.unwrap().status().as_u16()
+        let state = tempfile::tempdir().unwrap();
+        let token = Secret::new("test-token");
+        let admission = Admission::new(settings, token, state.path(), Clock::new()).unwrap();
+        let inner = service_fn(|request: Request| async move {
+            assert!(request.extensions().get::<Sight>().is_some());
+            Ok::<_, Error>(Response::new(Body::empty()))
+        });
+        let service = AuthenticateLayer::new(admission, Arc::new(classify)).layer(inner);
+        service.oneshot(request.body(()).unwrap()).await.unwrap()
+    }
+
+    async fn status(guest: bool, sign_all: bool, request: http::request::Builder) -> u16 {
+        answer(&settings(guest, sign_all), request).await.status().as_u16()
     }
 
     fn get(uri: &str) -> http::request::Builder {
         http::Request::get(uri)
     }
 
-    fn authorized(value: &str) -> http::request::Builder {
-        get("/browse/").header("authorization", value)
+    fn basic(uri: &str, pair: &str) -> http::request::Builder {
+        get(uri).header("authorization", format!("Basic {}", BASE64.encode(pair.as_bytes())))
     }
 
     #[tokio::test]
     async fn nothing_passes_without_a_reason() {
-        let sign = Signer::new(&Secret::new("test-token")).sign(&VirtualPath::parse("/a").unwrap(), 0);
+        let sign = Signer::new(&Secret::new("test-token")).sign(&path("/d/a"), 0);
         assert_eq!(status(false, true, get("/browse/")).await, 401);
         assert_eq!(status(false, true, get("/d/a")).await, 401);
         assert_eq!(status(false, true, get("/d/a?wrong:0")).await, 401);
         assert_eq!(status(false, true, get(&format!("/d/a?{sign}"))).await, 200);
+        assert_eq!(status(false, true, get(&format!("/d/b?{sign}"))).await, 401);
         assert_eq!(status(false, false, get("/d/a")).await, 200);
         assert_eq!(status(false, false, get("/browse/")).await, 401);
         assert_eq!(status(true, true, get("/d/a")).await, 200);
         assert_eq!(status(false, true, get("/assets/x")).await, 200);
+        // What looks at its paths itself lets a stranger come as far.
+        assert_eq!(status(false, true, get("/api/x")).await, 200);
         // Neither guests nor signatures open an account.
         assert_eq!(status(true, false, get("/account/a")).await, 401);
         assert_eq!(status(true, false, get(&format!("/account/a?{sign}"))).await, 401);
@@ -229,8 +385,9 @@ mod tests {
 
     #[tokio::test]
     async fn the_token_is_taken_in_three_forms() {
-        let basic = format!("Basic {}", BASE64.encode(b"anyone:test-token"));
-        for value in ["test-token", "Bearer test-token", "bearer test-token", &basic] {
+        let authorized = |value: &str| get("/browse/").header("authorization", value);
+        let pair = format!("Basic {}", BASE64.encode(b"anyone:test-token"));
+        for value in ["test-token", "Bearer test-token", "bearer test-token", &pair] {
             assert_eq!(status(false, true, authorized(value)).await, 200, "{value}");
         }
         for value in ["", "test-toke", "Bearer x", "Basic !", "Digest test-token", "Basic dGVzdC10b2tlbg=="] {
@@ -239,7 +396,60 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_an_account_takes_more_than_reading() {
+    async fn users_pass_within_their_tree_and_administrators_everywhere() {
+        for (request, answer) in [
+            (basic("/d/a", "anna:secret"), 200),
+            (basic("/browse/d/a", "anna:secret"), 200),
+            (basic("/browse/", "anna:secret"), 403),
+            (basic("/browse/e", "anna:secret"), 403),
+            (basic("/account/a", "anna:secret"), 403),
+            (basic("/account/a", "root:secret"), 200),
+            (basic("/browse/e", "root:secret"), 200),
+            (basic("/d/a", "anna:wrong"), 401),
+            (basic("/d/a", "eve:secret"), 401),
+            (basic("/d/a.nfo", "anna:secret"), 404),
+            (basic("/d/a.nfo", "root:secret"), 200),
+            (basic("/d/cave/a", "anna:secret"), 403),
+            (basic("/browse/d/cave", "anna:secret"), 200),
+        ] {
+            let said = format!("{request:?}");
+            assert_eq!(status(false, true, request).await, answer, "{said}");
+        }
+    }
+
+    #[tokio::test]
+    async fn rules_hold_for_guests_and_where_no_signature_is_needed() {
+        let sign = Signer::new(&Secret::new("test-token")).sign(&path("/d/cave/a"), 0);
+        for (guest, sign_all) in [(true, true), (true, false), (false, false)] {
+            let locked = if guest { 403 } else { 401 };
+            assert_eq!(status(guest, sign_all, get("/d/cave/a")).await, locked);
+            assert_eq!(status(guest, sign_all, get("/d/a.nfo")).await, 404);
+            assert_eq!(status(guest, sign_all, get(&format!("/d/cave/a?{sign}"))).await, 200);
+        }
+        let rules = settings(true, true);
+        let state = tempfile::tempdir().unwrap();
+        let admission =
+            Admission::new(&rules, Secret::new("test-token"), state.path(), Clock::new()).unwrap();
+        let proof = admission.rules().proof_for(0, "sesame").unwrap();
+        let with = |cookie: String| get("/d/cave/a").header("cookie", cookie);
+        assert_eq!(status(true, true, with(format!("a=b; {PROOF}0={proof}; c=d"))).await, 200);
+        assert_eq!(status(true, true, with(format!("{PROOF}0={}", &proof[1..]))).await, 403);
+    }
+
+    #[tokio::test]
+    async fn media_are_never_answered_too_many() {
+        let often = || Some(Refusal::TooOften(Duration::from_secs(3)));
+        assert_eq!(unknown(often(), true).status(), 401);
+        let response = unknown(often(), false);
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["retry-after"]),
+            (429, &HeaderValue::from(3))
+        );
+        assert_eq!(unknown(Some(Refusal::Busy), true).status(), 503);
+    }
+
+    #[tokio::test]
+    async fn only_pages_take_more_than_reading() {
         let account = |method| {
             http::Request::builder().method(method).uri("/account/a").header("authorization", "test-token")
         };

@@ -8,6 +8,7 @@ use futures_util::stream;
 
 use super::entries::Entries;
 use super::page::Page;
+use crate::access::rules::Sight;
 use crate::budget::Errand;
 use crate::driver::{Entry, EntryId};
 use crate::error::Result;
@@ -23,6 +24,8 @@ pub struct Listing {
     /// Mounts that hang in it, and folders that lead to one; they hide what the drive has under their names.
     hanging: Vec<Entry>,
     listed: Option<Listed>,
+    /// Whose eyes it is for, and where it is in the tree; none for all that is there.
+    seen_by: Option<(Sight, VirtualPath)>,
 }
 
 /// What a drive lists.
@@ -51,19 +54,25 @@ impl Listing {
         let folder = Arc::clone(&first.folder);
         let (entries, mount, errand) = (entries.clone(), Arc::clone(mount), Errand::current());
         let listed = Listed { entries, mount, path, first, errand, is_stale };
-        Self { folder, hanging: Vec::new(), listed: Some(listed) }
+        Self { folder, hanging: Vec::new(), listed: Some(listed), seen_by: None }
     }
 
     /// A folder that exists in no drive.
     pub(super) fn virtual_folder(path: &VirtualPath, names: &BTreeSet<&str>) -> Self {
         let folder = Arc::new(Entry::folder(EntryId::new(path.as_str()), path.name().unwrap_or_default()));
-        Self { folder, hanging: Vec::new(), listed: None }.covered_by(names)
+        Self { folder, hanging: Vec::new(), listed: None, seen_by: None }.covered_by(names)
     }
 
     /// This listing with mounts of these names hanging in it.
     pub(super) fn covered_by(mut self, names: &BTreeSet<&str>) -> Self {
         self.hanging = names.iter().map(|name| Entry::folder(EntryId::new(*name), name)).collect();
         self
+    }
+
+    /// This listing of the folder at `path`, without what these eyes may not see.
+    #[must_use]
+    pub fn seen_by(self, sight: &Sight, path: &VirtualPath) -> Self {
+        Self { seen_by: Some((sight.clone(), path.clone())), ..self }
     }
 
     /// Whether all of it is at hand.
@@ -84,12 +93,16 @@ impl Listing {
             let listing = listing.clone();
             async move {
                 let page = listing.page(previous.as_ref(), number).await?;
-                let mut children = if number == 0 { listing.hanging.clone() } else { Vec::new() };
+                let is_shown = |entry: &Entry| {
+                    listing.seen_by.as_ref().is_none_or(|(sight, path)| sight.shows(path, &entry.name))
+                };
+                let hanging = listing.hanging.iter().filter(|entry| number == 0 && is_shown(entry));
+                let mut children: Vec<_> = hanging.cloned().collect();
                 let Some(page) = page else {
                     return Ok((!children.is_empty()).then_some((children, (previous, number + 1))));
                 };
-                let is_hidden = |name: &str| listing.hanging.iter().any(|mount| &*mount.name == name);
-                children.extend(page.entries().filter(|entry| !is_hidden(&entry.name)));
+                let is_covered = |name: &str| listing.hanging.iter().any(|mount| &*mount.name == name);
+                children.extend(page.entries().filter(|entry| !is_covered(&entry.name) && is_shown(entry)));
                 Ok(Some((children, (Some(page), number + 1))))
             }
         })

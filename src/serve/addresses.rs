@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::Settings;
+use crate::access;
+use crate::access::rules::Rules;
 use crate::clock::Clock;
-use crate::layer::authenticate;
 use crate::path::{VirtualPath, encode_component};
 use crate::sign::Signer;
 
@@ -18,8 +19,10 @@ pub struct Addresses {
     origin: String,
     /// The path of the public address, without a trailing slash.
     prefix: String,
+    /// What of the tree is closed to some: its addresses are signed in any case.
+    rules: Rules,
     signer: Signer,
-    /// Whether media addresses must carry a signature.
+    /// Whether all media addresses must carry a signature.
     signed: bool,
 }
 
@@ -38,7 +41,13 @@ pub enum Route {
 
 impl Addresses {
     /// Addresses below the public one; without one, they begin with `/`. They are signed where the gate asks for it.
-    pub fn new(settings: &Settings, access: &authenticate::Settings, signer: Signer, clock: Clock) -> Self {
+    pub fn new(
+        settings: &Settings,
+        access: &access::Settings,
+        rules: Rules,
+        signer: Signer,
+        clock: Clock,
+    ) -> Self {
         let origin = settings.public_url.clone().unwrap_or_default();
         let prefix = url::Url::parse(&origin).map(|url| url.path().trim_end_matches('/').to_owned());
         Self {
@@ -46,6 +55,7 @@ impl Addresses {
             expires: access.link_expires,
             prefix: prefix.unwrap_or_default(),
             origin,
+            rules,
             signer,
             signed: access.sign_all && !access.guest,
         }
@@ -74,34 +84,28 @@ impl Addresses {
         format!("{}{}{}{below}{}", self.prefix, route.segment(), path.encoded(), self.query(path))
     }
 
-    /// The whole address of a path, for a player elsewhere. `origin` stands in where no public address is set.
-    /// Signed to live for `expires`; zero for no end.
-    pub fn absolute(
-        &self,
-        route: Route,
-        path: &VirtualPath,
-        below: &str,
-        origin: &str,
-        expires: Duration,
-    ) -> String {
-        let origin = if self.origin.is_empty() { origin } else { &self.origin };
-        let sign = encode_component(&self.signer.sign(path, self.end(expires)));
-        format!("{origin}{}{}{below}?sign={sign}", route.segment(), path.encoded())
-    }
-
     /// The query that an address of `path` needs: nothing, or `?sign=…`.
     pub fn query(&self, path: &VirtualPath) -> String {
-        if self.signed { format!("?sign={}", self.sign(path)) } else { String::new() }
+        if self.signed || self.rules.protect(path) {
+            format!("?sign={}", self.sign(path))
+        } else {
+            String::new()
+        }
     }
 
     /// A signature of `path`, fit for a query.
     pub fn sign(&self, path: &VirtualPath) -> String {
-        encode_component(&self.signer.sign(path, self.end(self.expires)))
+        encode_component(&self.signer.sign(path, self.end()))
     }
 
-    fn end(&self, expires: Duration) -> u64 {
-        if expires.is_zero() { 0 } else { (self.clock.wall() + expires).as_secs() }
+    fn end(&self) -> u64 {
+        if self.expires.is_zero() { 0 } else { (self.clock.wall() + self.expires).as_secs() }
     }
+}
+
+/// The whole address of a path below `origin`, for a player elsewhere, with this signature.
+pub fn exported(origin: &str, route: Route, path: &VirtualPath, below: &str, sign: &str) -> String {
+    format!("{origin}{}{}{below}?sign={}", route.segment(), path.encoded(), encode_component(sign))
 }
 
 // === impl Route ===
@@ -125,13 +129,8 @@ mod tests {
     fn an_origin_is_ours_by_the_public_address_or_by_the_host_asked() {
         let make = |public: Option<&str>| {
             let settings = Settings { public_url: public.map(str::to_owned) };
-            let access = authenticate::Settings {
-                guest: false,
-                sign_all: true,
-                link_expires: Duration::ZERO,
-                api_token: None,
-            };
-            Addresses::new(&settings, &access, Signer::new(&Secret::new("test-token")), Clock::new())
+            let (access, key) = (access::Settings::default(), Secret::new("test-token"));
+            Addresses::new(&settings, &access, Rules::new(&[], &key), Signer::new(&key), Clock::new())
         };
         let (public, local) = (make(Some("https://films.example.org/sluice")), make(None));
         assert!(public.is_own_origin("https://films.example.org", "127.0.0.1:8470"));
@@ -149,13 +148,9 @@ mod tests {
         let sign = "_TXYEaQMHu0i6lxTvE8Yr1Tyt1OnZjz6rL4v2ABOHXo%3D%3A0";
         let make = |signed: bool| {
             let settings = Settings { public_url: Some("https://films.example.org/sluice".to_owned()) };
-            let access = authenticate::Settings {
-                guest: !signed,
-                sign_all: true,
-                link_expires: Duration::ZERO,
-                api_token: None,
-            };
-            Addresses::new(&settings, &access, signer.clone(), Clock::new())
+            let access = access::Settings { guest: !signed, ..access::Settings::default() };
+            let rules = Rules::new(&[], &Secret::new("test-token"));
+            Addresses::new(&settings, &access, rules, signer.clone(), Clock::new())
         };
         assert_eq!(make(false).local(Route::Content, &path, ""), "/sluice/d/ali/Movies/a%20b.mkv");
         assert_eq!(
@@ -163,7 +158,7 @@ mod tests {
             format!("/sluice/hls/ali/Movies/a%20b.mkv/master.m3u8?sign={sign}")
         );
         assert_eq!(
-            make(false).absolute(Route::Content, &path, "", "http://x", Duration::ZERO),
+            exported("https://films.example.org/sluice", Route::Content, &path, "", &signer.sign(&path, 0)),
             format!("https://films.example.org/sluice/d/ali/Movies/a%20b.mkv?sign={sign}")
         );
     }

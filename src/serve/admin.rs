@@ -12,6 +12,7 @@ use tower::Service;
 use super::media_type;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::{Body, Request, Response};
+use crate::layer::authenticate::Requirement;
 use crate::mount::MountTable;
 
 /// The service of the admin listener.
@@ -23,6 +24,17 @@ pub struct Admin {
 
 /// Gives the text that Prometheus reads.
 pub type MetricsText = Arc<dyn Fn() -> Result<String> + Send + Sync>;
+
+/// Who may ask what: that we live everybody; what we do, and how the accounts fare, those who may log in.
+pub fn requirement(request: &Request) -> Requirement {
+    match request.uri().path() {
+        "/healthz" => Requirement::Nothing,
+        _ => Requirement::Login(None),
+    }
+}
+
+/// The routes.
+pub const ROUTES: [&str; 3] = ["/healthz", "/metrics", "/readyz"];
 
 // === impl Admin ===
 

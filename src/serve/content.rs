@@ -58,7 +58,7 @@ impl Site {
             mode: if target.endpoint == Endpoint::Proxied { Mode::Proxy } else { mount.policy.delivery },
             via: target.query.via,
             client: target.client,
-            https: self.0.addresses.is_https(),
+            https: self.is_https(request),
             segment: false,
             follows: match (target.client, fetch_mode(request)) {
                 (Client::Browser, Some("cors")) => Follows::WhereAllowed,

@@ -9,13 +9,13 @@ pub mod client;
 mod content;
 pub mod gauges;
 pub mod hls;
+mod login;
 pub mod media_type;
 pub mod plan;
 pub mod target;
 pub mod web;
 
 use std::future::ready;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -29,10 +29,12 @@ use self::addresses::Addresses;
 use self::hls::{PlaylistKey, PlaylistLease, Transcodes};
 use self::target::{Endpoint, Part, Target};
 use self::web::Logins;
+use crate::access::admission::Admission;
+use crate::access::rules::Sight;
 use crate::budget::Errand;
 use crate::clock::Clock;
-use crate::error::{Error, Result};
-use crate::http::{Peer, Request, Response};
+use crate::error::{Error, ErrorKind, Result};
+use crate::http::{Peer, Place, Request, Response, Secure};
 use crate::lease::LeaseCache;
 use crate::mount::MountId;
 use crate::path::VirtualPath;
@@ -54,6 +56,7 @@ pub struct Site(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     addresses: Arc<Addresses>,
+    admission: Admission,
     clock: Clock,
     engine: Engine,
     hold: Duration,
@@ -72,24 +75,25 @@ struct Inner {
 // === impl Site ===
 
 impl Site {
-    /// A site over a resolver and an engine; `playlists_kib` of a drive's playlists are kept.
+    /// A site over a resolver and an engine.
     pub fn new(
         addresses: Arc<Addresses>,
         resolve: BoxResolve,
         engine: Engine,
         hold: Duration,
-        playlists_kib: u64,
+        admission: Admission,
         clock: Clock,
         tasks: &TaskTracker,
     ) -> Self {
         Self(Arc::new(Inner {
             addresses,
+            admission,
             clock,
             engine,
             hold,
             logins: Logins::new(tasks.clone()),
             opened: Cache::builder().max_capacity(MOST_OPENED).time_to_live(OPENED).build(),
-            playlists: LeaseCache::new(playlists_kib, tasks.clone()),
+            playlists: LeaseCache::new(PLAYLISTS_KIB, tasks.clone()),
             resolve,
             tasks: tasks.clone(),
             transcodes: Transcodes::new(),
@@ -111,6 +115,10 @@ impl Site {
             Endpoint::Content | Endpoint::Proxied => {
                 Box::pin(errand.doing(async move { self.content(&request, &target).await }))
             }
+            Endpoint::Login(login) => {
+                let login = *login;
+                Box::pin(errand.doing(async move { self.login(&request, login).await }))
+            }
             Endpoint::Hls(part) => {
                 let part = part.clone();
                 Box::pin(errand.doing(async move { self.hls(&request, &target, &part).await }))
@@ -127,17 +135,31 @@ impl Site {
         }
         let is_open = || self.0.opened.contains_key(&target.path);
         let priority = plan::priority(target, says_so, target.client.may_probe() && is_open());
-        let party = request.extensions().get::<Peer>().map_or(0, |peer| match peer.0 {
-            IpAddr::V4(address) => u64::from(address.to_bits()),
-            // A household has one network of that size.
-            IpAddr::V6(address) => (address.to_bits() >> 64) as u64,
-        });
-        Errand::new(priority, party)
+        Errand::new(priority, place(request).number())
+    }
+
+    /// Whether the client reached us by `https`.
+    fn is_https(&self, request: &Request) -> bool {
+        self.0.addresses.is_https() || request.extensions().get::<Secure>().is_some()
     }
 
     async fn find(&self, path: &VirtualPath, want: Want) -> Result<Resolved> {
         self.0.resolve.clone().oneshot(ResolveRequest { path: path.clone(), want, known: None }).await
     }
+}
+
+/// What whoever asks may see, as the gate has found it.
+///
+/// # Errors
+/// `Internal` where the request did not come through the gate.
+fn sight(request: &Request) -> Result<Sight> {
+    let sight = request.extensions().get::<Sight>();
+    sight.cloned().ok_or_else(|| Error::new(ErrorKind::Internal, "find out who is asking"))
+}
+
+/// Where a request comes from.
+fn place(request: &Request) -> Place {
+    request.extensions().get::<Peer>().map_or(Place::NOWHERE, |peer| Place::of(peer.0))
 }
 
 impl Service<Request> for Site {
@@ -154,6 +176,8 @@ impl Service<Request> for Site {
     }
 }
 
+/// Of the drive's playlists kept; a film of two hours takes some 500. Chosen against the 128 MiB of a NAS.
+const PLAYLISTS_KIB: u64 = 16 * 1024;
 /// By which a request can say that nobody waits for it: `background`.
 const PRIORITY: http::HeaderName = http::HeaderName::from_static("sluice-priority");
 /// How long after its page was opened a film counts as being opened; chosen: a server that transcodes starts within it.

@@ -34,7 +34,7 @@ pub fn priority(target: &Target, is_background: bool, is_open: bool) -> Priority
         return Priority::Background;
     }
     match &target.endpoint {
-        Endpoint::Account | Endpoint::Asset(_) | Endpoint::Browse => Priority::Browse,
+        Endpoint::Account | Endpoint::Asset(_) | Endpoint::Browse | Endpoint::Login(_) => Priority::Browse,
         Endpoint::Content | Endpoint::Proxied if target.client.may_probe() && !is_open => {
             Priority::Background
         }

@@ -12,6 +12,9 @@ use crate::http::range::RangeSpec;
 use crate::layer::authenticate::Requirement;
 use crate::path::VirtualPath;
 
+/// What the paths of our addresses begin with, beside `/` itself.
+pub const ROUTES: [&str; 7] = ["account", "api", "assets", "browse", "d", "hls", "p"];
+
 /// What a request asks for.
 #[derive(Clone, Debug)]
 pub struct Target {
@@ -42,8 +45,21 @@ pub enum Endpoint {
     Content,
     /// The film as HLS.
     Hls(Part),
+    /// Who asks wants a token, or to end one.
+    Login(Login),
     /// A file's bytes, always through us.
     Proxied,
+}
+
+/// A route of a login, as AList has them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Login {
+    /// With the password.
+    Password,
+    /// With AList's static hash of it.
+    Static,
+    /// The end of a login.
+    Out,
 }
 
 /// A resource of a film's HLS presentation.
@@ -148,17 +164,21 @@ impl Target {
 
 /// Who may make a request, told before anything else is done with it.
 pub fn requirement(request: &Request, prefix: &str) -> Requirement {
-    let Ok((endpoint, path)) = route(request.uri().path(), prefix) else { return Requirement::Login };
+    let Ok((endpoint, path)) = route(request.uri().path(), prefix) else { return Requirement::Login(None) };
     match (endpoint, path) {
         (Endpoint::Account, _) => Requirement::Administrator,
         (Endpoint::Asset(_), _) => Requirement::Nothing,
+        (Endpoint::Login(_), _) => Requirement::Anyone,
+        // Everybody may ask where their own tree begins.
+        (Endpoint::Browse, path) => Requirement::Login(path.ok().filter(|path| !path.is_root())),
         (Endpoint::Content | Endpoint::Hls(_) | Endpoint::Proxied, Ok(path)) => {
             // Whatever else the query holds: what is malformed in it is for those to hear who may ask.
             let mut query = form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes());
             let sign = query.find(|(key, _)| key == "sign").map(|(_, sign)| sign.into_owned());
             Requirement::Signature { path, sign }
         }
-        _ => Requirement::Login,
+        // A malformed path names nothing.
+        (Endpoint::Content | Endpoint::Hls(_) | Endpoint::Proxied, Err(_)) => Requirement::Login(None),
     }
 }
 
@@ -178,7 +198,10 @@ fn route(raw: &str, prefix: &str) -> Result<(Endpoint, Result<VirtualPath>)> {
     let unknown =
         || Error::new(ErrorKind::NotFound, "find a route").saying("there is nothing at this address");
     let (route, rest) = raw[raw.len().min(1)..].split_once('/').ok_or_else(unknown)?;
+    // What is not listed is not reached, so that whoever goes through the list has seen all.
+    let route = ROUTES.into_iter().find(|known| *known == route).ok_or_else(unknown)?;
     match route {
+        "api" => Ok((Endpoint::Login(Login::named(rest).ok_or_else(unknown)?), root())),
         "account" => Ok((Endpoint::Account, VirtualPath::parse_encoded(rest))),
         "assets" => Ok((Endpoint::Asset(Asset::named(rest).ok_or_else(unknown)?), root())),
         "browse" => Ok((Endpoint::Browse, VirtualPath::parse_encoded(rest))),
@@ -189,6 +212,18 @@ fn route(raw: &str, prefix: &str) -> Result<(Endpoint, Result<VirtualPath>)> {
         }
         "p" => Ok((Endpoint::Proxied, VirtualPath::parse_encoded(rest))),
         _ => Err(unknown()),
+    }
+}
+
+impl Login {
+    /// The route of this name below `/api/`.
+    fn named(name: &str) -> Option<Self> {
+        match name {
+            "auth/login" => Some(Self::Password),
+            "auth/login/hash" => Some(Self::Static),
+            "auth/logout" => Some(Self::Out),
+            _ => None,
+        }
     }
 }
 

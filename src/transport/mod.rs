@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
@@ -19,7 +19,7 @@ use tower::Service;
 use tower::util::BoxCloneSyncService;
 
 use self::patient::Patient;
-use crate::http::{Peer, Request, Response};
+use crate::http::{Peer, Request, Response, Upload};
 
 /// What the operator sets for the listeners.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -39,7 +39,7 @@ pub type BoxHttp = BoxCloneSyncService<Request, Response, Infallible>;
 
 /// Serves connections of `listener` until `stop`, then takes no new ones, and lets running bodies go on for the grace.
 ///
-/// A request's body is not read: nothing here takes one, and hyper closes a connection that has one left over.
+/// A request's body is handed on unread; hyper closes a connection that has one left over.
 /// Dropping the future drops the listener; connections that run on `tasks` go on until their tracker's runtime ends.
 pub async fn run(
     listener: TcpListener,
@@ -117,8 +117,12 @@ impl hyper::service::Service<http::Request<Incoming>> for OneAfterTheOther {
     type Future = <BoxHttp as Service<Request>>::Future;
 
     fn call(&self, request: http::Request<Incoming>) -> Self::Future {
-        let mut request = request.map(drop);
+        let (parts, body) = request.into_parts();
+        let mut request = Request::from_parts(parts, ());
         request.extensions_mut().insert(self.peer);
+        if !body.is_end_stream() {
+            request.extensions_mut().insert(Upload::new(body));
+        }
         let mut service = self.service.borrow_mut();
         // No layer of ours makes anybody wait: what is full refuses in its answer.
         let is_ready = service.poll_ready(&mut Context::from_waker(Waker::noop())).is_ready();

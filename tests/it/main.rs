@@ -1,6 +1,7 @@
 //! The integration tests: one binary, one file a subject, against the real thing on loopback.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
+mod access;
 mod account;
 mod bad_input;
 mod budget;

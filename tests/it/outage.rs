@@ -7,7 +7,7 @@ use std::time::Duration;
 use drive_sim::{Content, Endpoint, Fault};
 use tokio::time::Instant;
 
-use crate::support::{FFMPEG, Rig};
+use crate::support::{FFMPEG, Rig, timed};
 
 const FILES: usize = 2000;
 
@@ -79,6 +79,6 @@ async fn outage(fault: Fault, length: Duration) -> String {
     let (statuses, warm, recovery) = tokio::join!(cold, warm, recovery);
     let wrong: Vec<_> = statuses.iter().filter(|status| !matches!(status, 302 | 502..=504)).collect();
     assert!(wrong.is_empty(), "{name}: {wrong:?}");
-    assert!(recovery <= Duration::from_secs(2), "{name}: {recovery:?}");
+    assert!(recovery <= timed(Duration::from_secs(2)), "{name}: {recovery:?}");
     format!("{name}: {} cold asks, {warm} warm, recovered in {} ms", statuses.len(), recovery.as_millis())
 }

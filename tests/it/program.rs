@@ -117,38 +117,100 @@ async fn no_secret_reaches_a_log_an_answer_or_an_error() {
     }
 }
 
-#[test]
-fn link_prints_an_address_that_opens_the_film() {
+/// What a command prints, where it succeeds.
+fn print(folder: &Path, arguments: &[&str]) -> String {
+    let output = run(folder, arguments);
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn link_prints_an_address_that_opens_the_film_until_its_key_is_revoked() {
     let folder = TempDir::new().unwrap();
-    let text = "[server]\npublic_url = \"https://films.example.org/sluice/\"\n[access]\napi_token = \"test-token\"\n\
-                [[mount]]\npath = \"/ali\"\ndriver = \"local\"\n[mount.options]\nroot = \".\"\n";
+    let text = "[server]\nlisten = [\"127.0.0.1:0\"]\nadmin_listen = \"\"\n\
+                public_url = \"https://films.example.org/sluice/\"\n\
+                [[mount]]\npath = \"/films\"\ndriver = \"local\"\n[mount.options]\nroot = \"films\"\n";
     std::fs::write(folder.path().join("sluice.toml"), text).unwrap();
-    let print = |arguments: &[&str]| {
-        let output = run(folder.path(), arguments);
-        assert!(output.status.success(), "{output:?}");
-        String::from_utf8(output.stdout).unwrap()
-    };
-    let sign = "_TXYEaQMHu0i6lxTvE8Yr1Tyt1OnZjz6rL4v2ABOHXo%3D%3A0";
+    std::fs::create_dir_all(folder.path().join("films/a b")).unwrap();
+    std::fs::write(folder.path().join("films/a b/c.mp4"), Sample::Mp4.bytes()).unwrap();
+    let print = |arguments: &[&str]| print(folder.path(), arguments);
+    // Before the server was ever started, too.
+    let address = print(&["link", "/films/a b/c.mp4"]);
+    let path = address.trim().strip_prefix("https://films.example.org/sluice").unwrap().to_owned();
+    assert!(path.starts_with("/d/films/a%20b/c.mp4?sign=1.3."), "{address}");
+    let hls = print(&["link", "/films/a b/c.mp4", "--hls"]);
+    let sign = path.split_once("?sign=").unwrap().1;
     assert_eq!(
-        print(&["link", "/ali/Movies/a b.mkv"]),
-        format!("https://films.example.org/sluice/d/ali/Movies/a%20b.mkv?sign={sign}\n")
+        hls,
+        format!("https://films.example.org/sluice/hls/films/a%20b/c.mp4/master.m3u8?sign={sign}\n")
     );
-    assert_eq!(
-        print(&["link", "/ali/Movies/a b.mkv", "--hls"]),
-        format!("https://films.example.org/sluice/hls/ali/Movies/a%20b.mkv/master.m3u8?sign={sign}\n")
-    );
-    let ending = print(&["link", "/ali/a.mkv", "--expires", "7d"]);
+    let ending = print(&["link", "/films/a b", "--expires", "7d"]);
     let until: u64 = ending.trim().rsplit("%3A").next().unwrap().parse().unwrap();
     let wall = Clock::new().wall().as_secs();
     assert!((wall + 7 * 86_400 - 60..=wall + 7 * 86_400).contains(&until), "{ending}");
     assert_eq!(run(folder.path(), &["link", "/a/../b"]).status.code(), Some(1));
-    // Without a key there is nothing to sign with, and a new one would not be the server's.
-    std::fs::write(folder.path().join("sluice.toml"), text.replace("api_token = \"test-token\"\n", ""))
-        .unwrap();
-    let output = run(folder.path(), &["link", "/ali/a.mkv"]);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8(output.stderr).unwrap().contains("there is no API token yet"));
-    assert!(!folder.path().join("state").exists());
+
+    let mut command = sluice(folder.path());
+    command.arg("serve");
+    let server = Server::start(command);
+    let get = async |path: &str| client().get(format!("{}{path}", server.base)).send().await.unwrap();
+    assert_eq!(get(&path).await.bytes().await.unwrap(), Sample::Mp4.bytes());
+    // That of a folder opens what lies in it.
+    let of_folder = ending.trim().split_once("?sign=").unwrap().1;
+    assert_eq!(get(&format!("/d/films/a%20b/c.mp4?sign={of_folder}")).await.status(), 200);
+    assert_eq!(get(&format!("/d/films/a?sign={of_folder}")).await.status(), 401);
+    assert!(print(&["key", "list"]).starts_with("1\t"));
+    print(&["key", "revoke", "1"]);
+    let since = std::time::Instant::now();
+    while get(&path).await.status() != 401 {
+        assert!(since.elapsed() < Duration::from_secs(8), "it is revoked");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(run(folder.path(), &["key", "revoke", "1"]).status.code(), Some(1));
+}
+
+#[test]
+fn hash_password_and_device_print_what_lets_somebody_in() {
+    use std::io::Write as _;
+    let folder = TempDir::new().unwrap();
+    let hash = |typed: &str| {
+        let mut command = sluice(folder.path());
+        let piped = std::process::Stdio::piped;
+        let mut child =
+            command.arg("hash-password").stdin(piped()).stdout(piped()).stderr(piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(typed.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, printed) = hash("correct horse\n");
+    assert!(
+        code == Some(0) && printed.starts_with("$argon2id$") && printed.lines().count() == 1,
+        "{printed}"
+    );
+    assert_eq!(hash("\n").0, Some(1));
+    let text = format!(
+        "[[access.user]]\nname = \"anna\"\npassword_hash = \"{}\"\n\
+         [[mount]]\npath = \"/\"\ndriver = \"local\"\n[mount.options]\nroot = \".\"\n",
+        printed.trim()
+    );
+    std::fs::write(folder.path().join("sluice.toml"), &text).unwrap();
+    let print = |arguments: &[&str]| print(folder.path(), arguments);
+    print(&["check"]);
+    let password = print(&["device", "add", "anna", "--name", "living room"]);
+    assert_eq!(password.trim().len(), 19, "{password}");
+    assert_eq!(run(folder.path(), &["device", "add", "eve", "--name", "x"]).status.code(), Some(1));
+    let list = print(&["device", "list"]);
+    assert!(list.starts_with("1\tanna\t") && list.ends_with("\tliving room\n"), "{list}");
+    print(&["device", "revoke", "1"]);
+    assert_eq!(print(&["device", "list"]), "");
+    // What everybody tries first is no password.
+    for sample in ["password", "anna"] {
+        let text = text.replace(printed.trim(), hash(sample).1.trim());
+        std::fs::write(folder.path().join("sluice.toml"), text).unwrap();
+        let refused = run(folder.path(), &["serve"]);
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert!(refused.status.code() == Some(2) && said.contains("hash-password"), "{said}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

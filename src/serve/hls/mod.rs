@@ -25,7 +25,8 @@ pub(super) use self::transcode::Transcodes;
 pub use self::transcode::{Described, Rates};
 use super::content::{DELIVERY, set};
 use super::target::{Part, Target, Via};
-use super::{Site, media_type};
+use super::{Site, media_type, sight};
+use crate::access::rules::Sight;
 use crate::driver::{EntryId, Preview, Variant, VariantState};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::body::read_limited;
@@ -53,19 +54,19 @@ pub(super) struct PlaylistLease {
 impl Site {
     /// Answers `/hls`.
     pub(super) async fn hls(&self, request: &Request, target: &Target, part: &Part) -> Result<Response> {
-        let query = self.query_below(target);
+        let (query, sight) = (self.query_below(target), sight(request)?);
         match part {
-            Part::Master => self.master(target, &query).await,
+            Part::Master => self.master(target, &query, &sight).await,
             Part::Media { variant } => {
                 let lease = self.media_playlist(&target.path, variant, Spare::OwnUse, None).await?;
                 Ok(text_answer(lease.playlist.rewritten(&query), media_type::PLAYLIST))
             }
             Part::Attached { .. } | Part::Segment { .. } => self.segment(request, target, part).await,
             Part::Subtitle { language } => {
-                Ok(text_answer(self.subtitle(&target.path, language).await?, media_type::VTT))
+                Ok(text_answer(self.subtitle(&target.path, language, &sight).await?, media_type::VTT))
             }
             Part::SubtitlePlaylist { language } => {
-                let text = self.subtitle_playlist(&target.path, language, &query).await?;
+                let text = self.subtitle_playlist(&target.path, language, &query, &sight).await?;
                 Ok(text_answer(text, media_type::PLAYLIST))
             }
         }
@@ -83,7 +84,7 @@ impl Site {
         format!("{query}{separator}{via}")
     }
 
-    async fn master(&self, target: &Target, query: &str) -> Result<Response> {
+    async fn master(&self, target: &Target, query: &str, sight: &Sight) -> Result<Response> {
         let path = &target.path;
         let choice = &target.query.choice;
         let is_ready = |variant: &Variant| matches!(variant.state, VariantState::Ready(_));
@@ -103,7 +104,7 @@ impl Site {
         variants.retain(|variant| is_ready(variant));
         // Neither may cost the film: what is not known in time is left out.
         let described = join_all(variants.iter().map(|variant| self.described(path, &variant.id)));
-        let (described, tracks) = tokio::join!(described, self.tracks(path, &preview));
+        let (described, tracks) = tokio::join!(described, self.tracks(path, &preview, sight));
         let variants: Vec<_> = variants.into_iter().zip(described).collect();
         let mut response = text_answer(playlist::master(&variants, &tracks, query), media_type::PLAYLIST);
         let is_withheld = |variant: &&Variant| matches!(variant.state, VariantState::Withheld);

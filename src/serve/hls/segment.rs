@@ -66,7 +66,7 @@ impl Site {
             mode: found.mount.map(|mount| mount.policy.delivery).unwrap_or_default(),
             via: target.query.via,
             client: target.client,
-            https: self.0.addresses.is_https(),
+            https: self.is_https(request),
             segment: true,
             // Without https browsers do not say which of the two they are, but for this machine.
             follows: match (target.client, fetch_mode(request)) {

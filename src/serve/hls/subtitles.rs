@@ -8,6 +8,7 @@ use super::beside::{self, Beside};
 use super::captions::{Format, to_webvtt};
 use super::playlist::{self, TextTrack};
 use super::{DESCRIBED_WITHIN, LONGEST_TEXT, Text, TextFault};
+use crate::access::rules::Sight;
 use crate::driver::Preview;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::body::read_limited;
@@ -21,8 +22,13 @@ use crate::stream::{Audience, FileOrigin};
 
 impl Site {
     /// All text tracks of a film that can be told of in time, each with an address and a name of its own.
-    pub(super) async fn tracks(&self, path: &VirtualPath, preview: &Preview) -> Vec<TextTrack> {
-        let beside = tokio::time::timeout(DESCRIBED_WITHIN, self.beside(path, preview)).await;
+    pub(super) async fn tracks(
+        &self,
+        path: &VirtualPath,
+        preview: &Preview,
+        sight: &Sight,
+    ) -> Vec<TextTrack> {
+        let beside = tokio::time::timeout(DESCRIBED_WITHIN, self.beside(path, preview, sight)).await;
         let beside = match beside {
             Ok(Ok(files)) => files,
             // They must not cost the film; a large folder goes on being listed, and the next viewer has them.
@@ -56,21 +62,22 @@ impl Site {
         path: &VirtualPath,
         tag: &str,
         query: &str,
+        sight: &Sight,
     ) -> Result<String> {
         let preview = self.preview(path).await?;
         if track(&preview, tag).is_none() {
-            self.file_called(path, &preview, tag).await?;
+            self.file_called(path, &preview, tag, sight).await?;
         }
         Ok(playlist::subtitles(tag, preview.duration, query))
     }
 
     /// The text of a track as WebVTT, on the clock of the segments.
-    pub(super) async fn subtitle(&self, path: &VirtualPath, tag: &str) -> Result<String> {
+    pub(super) async fn subtitle(&self, path: &VirtualPath, tag: &str, sight: &Sight) -> Result<String> {
         let preview = self.preview(path).await?;
         let text = if track(&preview, tag).is_some() {
             self.drives_subtitle(path, tag).await?
         } else {
-            let (file, known) = self.file_called(path, &preview, tag).await?;
+            let (file, known) = self.file_called(path, &preview, tag, sight).await?;
             self.files_subtitle(path, file, known).await?
         };
         // Not knowing when the picture begins must not cost the subtitles. All variants are cut from one film.
@@ -123,20 +130,31 @@ impl Site {
             .map_err(|error| Error::new(ErrorKind::Internal, OPERATION).caused_by(error))?
     }
 
-    async fn file_called(&self, path: &VirtualPath, preview: &Preview, tag: &str) -> Result<(Beside, Known)> {
-        let files = tokio::time::timeout(self.0.hold, self.beside(path, preview)).await;
+    async fn file_called(
+        &self,
+        path: &VirtualPath,
+        preview: &Preview,
+        tag: &str,
+        sight: &Sight,
+    ) -> Result<(Beside, Known)> {
+        let files = tokio::time::timeout(self.0.hold, self.beside(path, preview, sight)).await;
         let files = files.map_err(|_| Error::new(ErrorKind::Timeout, OPERATION))??;
         files.into_iter().find(|(file, _)| file.tag == tag).ok_or_else(no_such_track)
     }
 
     /// The subtitle files beside a film.
-    async fn beside(&self, path: &VirtualPath, preview: &Preview) -> Result<Vec<(Beside, Known)>> {
+    async fn beside(
+        &self,
+        path: &VirtualPath,
+        preview: &Preview,
+        sight: &Sight,
+    ) -> Result<Vec<(Beside, Known)>> {
         let (Some(folder), Some(film)) = (path.parent(), path.name()) else { return Ok(Vec::new()) };
         let found = self.find(&folder, Want::Children { fresh: false }).await?;
         let Some(mount) = found.mount.clone() else { return Ok(Vec::new()) };
         let matters = |name: &str| Format::of(name).is_some() || media_type::kind_of(name) == Kind::Video;
         let mut entries = Vec::new();
-        let mut pages = Box::pin(found.into_children()?.pages());
+        let mut pages = Box::pin(found.into_children()?.seen_by(sight, &folder).pages());
         while let Some(page) = pages.try_next().await? {
             entries.extend(page.into_iter().filter(|entry| !entry.is_folder() && matters(&entry.name)));
         }

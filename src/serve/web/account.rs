@@ -3,20 +3,19 @@
 use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, header};
 use qrcode::{Color, QrCode};
 
 use super::logins::Stage;
 use super::page::{Escaped, account_address, crumbs, foot, head};
-use super::page_answer;
+use super::{page_answer, see_other};
 use crate::driver::{AccountFacts, Note};
 use crate::error::{Error, ErrorKind, Result};
-use crate::http::{Administrator, Body, Request, Response};
+use crate::http::{Request, Response};
 use crate::mount::Mount;
 use crate::resolve::Want;
-use crate::serve::Site;
-use crate::serve::content::set;
 use crate::serve::target::Target;
+use crate::serve::{Site, sight};
 
 /// What is shown of an account.
 struct AccountPage<'a> {
@@ -34,7 +33,7 @@ struct Code<'a>(&'a str);
 impl Site {
     /// Answers `/account`: a GET shows the page, a POST begins a login.
     pub(in crate::serve) async fn account(&self, request: &Request, target: &Target) -> Result<Response> {
-        if request.extensions().get::<Administrator>().is_none() {
+        if !sight(request)?.visitor.is_administrator() {
             // The gate has seen to that; this is the second lock on the door.
             return Err(Error::new(ErrorKind::Denied, OPERATION).saying("only for administrators"));
         }
@@ -48,15 +47,7 @@ impl Site {
                 return Err(Error::new(ErrorKind::Denied, OPERATION).saying("this was sent from elsewhere"));
             }
             self.0.logins.begin(&mount);
-            let mut response = Response::new(Body::empty());
-            *response.status_mut() = StatusCode::SEE_OTHER;
-            set(
-                response.headers_mut(),
-                header::LOCATION,
-                &format!("{prefix}{}", account_address(&mount.path)),
-            );
-            response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
-            return Ok(response);
+            return Ok(see_other(&format!("{prefix}{}", account_address(&mount.path))));
         }
         let stage = self.0.logins.look(&mount);
         let asked = async {
@@ -77,7 +68,7 @@ impl Site {
 
     /// Whether a form was sent from a page of ours: a browser adds the password to those of other sites too, but says where
     /// they come from. Programs say nothing, and have no password but their own.
-    fn comes_from_our_page(&self, headers: &HeaderMap) -> bool {
+    pub(super) fn comes_from_our_page(&self, headers: &HeaderMap) -> bool {
         let text =
             |name: header::HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or_default());
         match (text(SEC_FETCH_SITE), text(header::ORIGIN)) {

@@ -3,11 +3,12 @@
 mod account;
 mod logins;
 mod page;
+mod unlock;
 
 use std::fmt;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 use http_body::Frame;
 use http_body_util::StreamBody;
@@ -17,10 +18,12 @@ pub(super) use self::logins::Logins;
 use self::page::FolderPage;
 use super::content::set;
 use super::target::Target;
-use super::{Site, media_type};
+use super::{Site, media_type, sight};
+use crate::access::rules;
 use crate::error::Result;
 use crate::http::conditional::{Validators, Verdict};
-use crate::http::{Administrator, Body, Request, Response};
+use crate::http::{Body, Request, Response};
+use crate::path::VirtualPath;
 use crate::resolve::{Listing, Want};
 
 /// A file that the page needs.
@@ -71,6 +74,18 @@ impl Site {
     /// Answers `/` and `/browse`: a folder's page, a film's page for a browser, and the file itself for programs that
     /// walk the listing (Kodi, wget).
     pub(super) async fn browse(&self, request: &Request, target: &Target) -> Result<Response> {
+        let sight = sight(request)?;
+        match sight.of(&target.path) {
+            rules::Verdict::Locked(number) => return self.unlock(request, target, number).await,
+            // Somebody whose tree begins further down.
+            rules::Verdict::Denied => {
+                return Ok(see_other(&self.browse_address(&sight.visitor.root())));
+            }
+            rules::Verdict::Allowed | rules::Verdict::Hidden => {}
+        }
+        if *request.method() == Method::POST {
+            return Ok(see_other(&self.browse_address(&target.path)));
+        }
         let found = self.find(&target.path, Want::Entry).await?;
         if !found.entry.is_folder() {
             return if wants_page(request.headers()) {
@@ -86,18 +101,15 @@ impl Site {
         if !raw.ends_with('/') {
             // The page's addresses are relative to the folder.
             let folder = format!("{}{}", self.0.addresses.prefix(), page::folder_address(&target.path));
-            let mut response = Response::new(Body::empty());
-            *response.status_mut() = StatusCode::FOUND;
-            set(response.headers_mut(), header::LOCATION, &folder);
-            response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
-            return Ok(response);
+            return Ok(found_at(&folder));
         }
-        let is_administrator = request.extensions().get::<Administrator>().is_some();
+        let is_administrator = sight.visitor.is_administrator();
         // It costs calls, so not everybody may have it, and no page of others in their name.
         let is_from_elsewhere =
             request.headers().get("sec-fetch-site").is_some_and(|site| site == "cross-site");
         let fresh = is_administrator && !is_from_elsewhere && (target.query.refresh || target.no_cache);
         let listing = self.find(&target.path, Want::Children { fresh }).await?.into_children()?;
+        let listing = listing.seen_by(&sight, &target.path);
         let is_mount = found.mount.is_some_and(|mount| mount.path == target.path);
         let page = FolderPage {
             path: target.path.clone(),
@@ -108,6 +120,29 @@ impl Site {
         };
         folder_answer(page, &listing).await
     }
+}
+
+impl Site {
+    /// The page of a path; of a folder the one that leads to its own.
+    fn browse_address(&self, path: &VirtualPath) -> String {
+        format!("{}{}", self.0.addresses.prefix(), page::folder_address(path).trim_end_matches('/'))
+    }
+}
+
+/// A redirect to another address of ours, for the same method.
+fn found_at(address: &str) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::FOUND;
+    set(response.headers_mut(), header::LOCATION, address);
+    response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    response
+}
+
+/// A redirect to an address of ours that is to be read.
+fn see_other(address: &str) -> Response {
+    let mut response = found_at(address);
+    *response.status_mut() = StatusCode::SEE_OTHER;
+    response
 }
 
 /// Whether whoever asks can show a page: browsers name `text/html`, players and wget do not.

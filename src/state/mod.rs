@@ -1,5 +1,7 @@
 //! The state folder: private to us, files written whole or not at all.
 
+mod kept;
+
 use std::fs::{File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -9,6 +11,8 @@ use aws_lc_rs::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, Unb
 use sha2::{Digest, Sha256};
 
 use crate::secret::Secret;
+
+pub use self::kept::Kept;
 
 /// Seals what must not be read by whoever gets hold of the state folder alone, such as from a backup.
 #[derive(Debug)]
