@@ -99,7 +99,13 @@ fn listeners(
         admin_listen,
         shutdown_grace: server.duration("shutdown_grace", default.shutdown_grace),
         idle_timeout: waiting(proxy, "idle_timeout", default.idle_timeout),
+        max_connections: connections(server, default.max_connections),
     }
+}
+
+fn connections(server: &mut Section<'_>, default: usize) -> usize {
+    let most = server.integer("max_connections", default as u64, 0..=MOST_CONNECTIONS);
+    usize::try_from(most).unwrap_or(default)
 }
 
 fn accounts(access: &mut Section<'_>, default: &authenticate::Settings) -> authenticate::Settings {
@@ -317,6 +323,8 @@ fn token_is_fit(token: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Chosen: Linux lets no process open more files than this by default (`fs.nr_open`).
+const MOST_CONNECTIONS: u64 = 1 << 20;
 /// Chosen: far beyond what memory holds, and below what a signed number holds.
 const MOST_ENTRIES: u64 = 1_000_000_000;
 /// Chosen: the least that nobody guesses through a network; the token made at the first start is far longer.

@@ -144,6 +144,7 @@ impl Default for Config {
                 admin_listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 8471))),
                 shutdown_grace: Duration::from_secs(30),
                 idle_timeout: Duration::from_secs(60),
+                max_connections: 0,
             },
             serve: serve::Settings { public_url: None },
             access: authenticate::Settings {

@@ -6,12 +6,14 @@
 //! | 2 | [`cors`] | answers preflights, which carry no credentials, and marks every answer of the media routes, failures too |
 //! | 3 | [`rescue`] | the last point where an error or a panic exists; above it there are only answers |
 //! | 4 | [`in_flight`] | refuses before any work when we are full; the permit rides in the body |
-//! | 5 | [`authenticate`] | deny by default, before any path is looked at, so that a 404 reveals nothing |
-//! | 6 | [`deadline`] | time to the head of the answer; never to the body, since a film lasts two hours |
+//! | 5 | [`head`] | refuses what is too long before anybody reads it |
+//! | 6 | [`authenticate`] | deny by default, before any path is looked at, so that a 404 reveals nothing |
+//! | 7 | [`deadline`] | time to the head of the answer; never to the body, since a film lasts two hours |
 
 pub mod authenticate;
 pub mod cors;
 pub mod deadline;
+pub mod head;
 pub mod in_flight;
 pub mod metrics;
 pub mod rescue;

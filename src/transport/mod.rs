@@ -1,24 +1,24 @@
 //! Connections: accept, speak HTTP/1.1, and drain on a signal.
 
+mod connection;
+mod crowd;
 mod patient;
+mod refusal;
 
-use std::cell::RefCell;
 use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
-use std::task::{Context, Waker};
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::Service;
 use tower::util::BoxCloneSyncService;
 
+use self::connection::Connection;
+pub use self::crowd::Crowd;
 use self::patient::Patient;
+use self::refusal::Refusals;
 use crate::http::{Peer, Request, Response};
 
 /// What the operator sets for the listeners.
@@ -32,6 +32,8 @@ pub struct Settings {
     pub shutdown_grace: Duration,
     /// How long a client may take nothing of its answer before it is dropped.
     pub idle_timeout: Duration,
+    /// Connections of players and browsers at most, all of `listen` together; 0: as [`Crowd::new`] says.
+    pub max_connections: usize,
 }
 
 /// A whole stack behind its seam.
@@ -39,18 +41,21 @@ pub type BoxHttp = BoxCloneSyncService<Request, Response, Infallible>;
 
 /// Serves connections of `listener` until `stop`, then takes no new ones, and lets running bodies go on for the grace.
 ///
-/// A request's body is not read: nothing here takes one, and hyper closes a connection that has one left over.
+/// Each has its place in `crowd`, for which another may have to make way. A request's body is not read: nothing here
+/// takes one, and hyper closes a connection that has one left over.
 /// Dropping the future drops the listener; connections that run on `tasks` go on until their tracker's runtime ends.
 pub async fn run(
     listener: TcpListener,
     service: BoxHttp,
     stop: CancellationToken,
     settings: Settings,
+    crowd: Crowd,
     tasks: TaskTracker,
 ) {
     let grace = settings.shutdown_grace;
     let draining = GracefulShutdown::new();
     let cut = CancellationToken::new();
+    let refusals = Refusals::new(tasks.clone());
     loop {
         let (stream, peer) = tokio::select! {
             accepted = listener.accept() => match accepted {
@@ -64,13 +69,27 @@ pub async fn run(
             },
             () = stop.cancelled() => break,
         };
-        let connection = connection(stream, peer.ip(), service.clone(), settings.idle_timeout, &draining);
+        let Some(place) = crowd.enter(peer.ip()) else {
+            refusals.refuse(stream);
+            continue;
+        };
+        prepare(&stream);
+        let stream = Patient::new(stream, settings.idle_timeout).counted(place.member());
+        let connection = Connection {
+            peer: Peer(peer.ip()),
+            service: service.clone(),
+            member: place.member(),
+            drain: draining.watcher(),
+        };
         let cut = cut.clone();
         tasks.spawn(async move {
-            tokio::select! {
-                () = connection => {}
-                () = cut.cancelled() => {}
-            }
+            let end = tokio::select! {
+                () = connection.serve(stream) => return,
+                () = place.taken_away() => "a connection has made way for another",
+                () = place.dawdled() => "a connection has asked nothing in time",
+                () = cut.cancelled() => return,
+            };
+            tracing::debug!(%peer, "{end}");
         });
     }
     drop(listener);
@@ -80,55 +99,20 @@ pub async fn run(
     cut.cancel();
 }
 
-fn connection(
-    stream: TcpStream,
-    peer: IpAddr,
-    service: BoxHttp,
-    idle_timeout: Duration,
-    draining: &GracefulShutdown,
-) -> impl Future<Output = ()> + use<> {
+fn prepare(stream: &TcpStream) {
     // Small answers and the tail of a body must not wait for an acknowledgement.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a socket option could not be set");
     }
-    let service = OneAfterTheOther { peer: Peer(peer), service: RefCell::new(service) };
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .max_buf_size(BUFFER)
-        .serve_connection(TokioIo::new(Patient::new(stream, idle_timeout)), service);
-    let connection = draining.watch(connection);
-    async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "a connection ended early");
-        }
+    #[cfg(target_os = "linux")]
+    if let Err(error) = socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT) {
+        tracing::debug!(%error, "a socket option could not be set");
     }
 }
 
-/// The stack, for the requests of one connection. Copied once a connection, since copying it touches what all threads share.
-struct OneAfterTheOther {
-    peer: Peer,
-    service: RefCell<BoxHttp>,
-}
-
-impl hyper::service::Service<http::Request<Incoming>> for OneAfterTheOther {
-    type Response = Response;
-    type Error = Infallible;
-    type Future = <BoxHttp as Service<Request>>::Future;
-
-    fn call(&self, request: http::Request<Incoming>) -> Self::Future {
-        let mut request = request.map(drop);
-        request.extensions_mut().insert(self.peer);
-        let mut service = self.service.borrow_mut();
-        // No layer of ours makes anybody wait: what is full refuses in its answer.
-        let is_ready = service.poll_ready(&mut Context::from_waker(Waker::noop())).is_ready();
-        debug_assert!(is_ready, "a layer that waits must do so in its answer");
-        service.call(request)
-    }
-}
-
-/// For the whole head of a request, and for an idle connection between two; chosen: slow enough for a satellite link.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
-/// Bytes of a request's head at most; and of a body, beside one piece, that wait for a client that is slower than its drive.
-const BUFFER: usize = 64 * 1024;
+/// Bytes that the system keeps for a connection beyond what is under way to the client. By itself it keeps up to 4 MiB for
+/// one that reads nothing, and what is written would say little of what is taken. Chosen: what 1 Gbit/s takes in 2 ms, in
+/// which a task is woken.
+#[cfg(target_os = "linux")]
+const UNSENT: u32 = 256 * 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -5,6 +5,7 @@ mod account;
 mod bad_input;
 mod budget;
 mod calls;
+mod crowd;
 mod delivery;
 mod driver_contract;
 mod firefox;

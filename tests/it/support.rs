@@ -59,6 +59,8 @@ pub(crate) struct Setup {
     pub(crate) options: String,
     /// Lines of `[[mount]]`.
     pub(crate) mount: String,
+    /// Lines of `[server]`.
+    pub(crate) server: String,
     /// Other tables.
     pub(crate) rest: String,
     /// Whether guests may not play.
@@ -102,6 +104,7 @@ pub(crate) const UNPACED: &str = "rate_list = 100000\nrate_link = 100000\nrate_o
 /// The configuration of a drive mounted at `/ali`.
 pub(crate) fn configuration(sim: &Sim, setup: &Setup) -> String {
     let mut text = String::from("[server]\nlisten = [\"127.0.0.1:0\"]\nadmin_listen = \"\"\n");
+    writeln!(text, "{}", setup.server).unwrap();
     write!(text, "[access]\nguest = {}\napi_token = \"test-token\"\n", !setup.closed).unwrap();
     writeln!(text, "{}", setup.rest).unwrap();
     write!(
