@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceBuilder;
@@ -32,7 +31,7 @@ use crate::serve::{Site, admin, target};
 use crate::sign::Signer;
 use crate::state::Sealer;
 use crate::stream::{Counters, Engine};
-use crate::transport::{self, BoxHttp, Crowd};
+use crate::transport::{self, BoxHttp, Crowd, Listener};
 
 /// The program, built and not yet listening.
 #[derive(Clone, Debug)]
@@ -50,9 +49,9 @@ pub struct App {
 #[derive(Debug)]
 pub struct Listeners {
     /// For players and browsers.
-    pub public: Vec<TcpListener>,
+    pub public: Vec<Listener>,
     /// For the operator's tools, if at all.
-    pub admin: Option<TcpListener>,
+    pub admin: Option<Listener>,
 }
 
 // === impl App ===

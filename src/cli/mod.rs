@@ -19,6 +19,7 @@ use sluice::logs::{self, LogFormat};
 use sluice::path::VirtualPath;
 use sluice::section::parse_duration;
 use sluice::serve::addresses::Route;
+use sluice::transport::{Certificates, Listener};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -152,23 +153,30 @@ fn serve(
     raise_open_files();
     runtime()?.block_on(async {
         let app = App::build(&config, Clock::new()).map_err(|error| Failure::Run(error.to_string()))?;
+        let certificates = config.server.tls.clone().map(Certificates::open).transpose();
+        let certificates = certificates.map_err(|fault| Failure::Usage(format!("server.tls: {fault}")))?;
         let mut public = Vec::new();
         for address in &config.server.listen {
-            public.push(bind(*address).await?);
+            let listener = bind(*address).await?;
+            public.push(match &certificates {
+                Some(certificates) => listener.with_tls(certificates.clone()),
+                None => listener,
+            });
         }
         let admin = match config.server.admin_listen {
             Some(address) => Some(bind(address).await?),
             None => None,
         };
-        let lines = public
-            .iter()
-            .chain(&admin)
-            .map(|listener| listener.local_addr().map(|at| format!("http://{at}")));
+        let lines = public.iter().chain(&admin).map(Listener::url);
         let lines: Vec<String> = lines
             .collect::<Result<_, _>>()
             .map_err(|error| Failure::Run(format!("failed to listen: {error}")))?;
         let stop = stop_on_signals()
             .map_err(|error| Failure::Run(format!("failed to watch for signals: {error}")))?;
+        if let Some(certificates) = certificates {
+            reload_on_hangup(certificates, stop.clone())
+                .map_err(|error| Failure::Run(format!("failed to watch for signals: {error}")))?;
+        }
         app.prepare(PREPARATION).await;
         for line in lines {
             print(&format!("listening on {line}"))?;
@@ -219,9 +227,10 @@ fn link(
         Some(text) => parse_duration(text).map_err(|error| Failure::Usage(format!("--expires {error}")))?,
     };
     let addresses = app::addresses(&config, Clock::new()).map_err(|error| Failure::Run(error.to_string()))?;
+    let scheme = if config.server.tls.is_some() { "https" } else { "http" };
     let origin = config.server.listen.first().map(|address| match address.ip().is_unspecified() {
-        true => format!("http://localhost:{}", address.port()),
-        false => format!("http://{address}"),
+        true => format!("{scheme}://localhost:{}", address.port()),
+        false => format!("{scheme}://{address}"),
     });
     let (route, below) = if hls { (Route::Hls, "/master.m3u8") } else { (Route::Content, "") };
     print(&addresses.absolute(route, &path, below, &origin.unwrap_or_default(), expires))
@@ -254,9 +263,10 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .map_err(|error| Failure::Run(format!("failed to start: {error}")))
 }
 
-async fn bind(address: std::net::SocketAddr) -> Result<TcpListener, Failure> {
+async fn bind(address: std::net::SocketAddr) -> Result<Listener, Failure> {
     TcpListener::bind(address)
         .await
+        .map(Listener::from)
         .map_err(|error| Failure::Run(format!("failed to listen on {address}: {error}")))
 }
 
@@ -277,6 +287,30 @@ fn stop_on_signals() -> std::io::Result<CancellationToken> {
         std::process::exit(1);
     });
     Ok(stop)
+}
+
+/// Reads certificate and key again at each SIGHUP, which whoever renews them sends.
+fn reload_on_hangup(certificates: Certificates, stop: CancellationToken) -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut hangup = signal(SignalKind::hangup())?;
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "it ends with the signal to stop, and nothing waits for it"
+        )]
+        tokio::spawn(async move {
+            while let Some(Some(())) = stop.run_until_cancelled(hangup.recv()).await {
+                match certificates.reload() {
+                    Ok(()) => tracing::info!("certificate and key were read again"),
+                    Err(error) => tracing::error!(%error, "certificate and key stay as they were"),
+                }
+            }
+        });
+    }
+    #[cfg(not(unix))]
+    let _ = (certificates, stop);
+    Ok(())
 }
 
 struct Signals {

@@ -11,6 +11,7 @@ use crate::layer::authenticate;
 use crate::mount::{self, Mode, Policy};
 use crate::path::VirtualPath;
 use crate::section::Section;
+use crate::transport::{CertificateFault, CertificateFiles};
 use crate::{resolve, serve, stream, transport};
 
 /// Reads the whole configuration. Where a key is at fault its default stands in, so that the rest is read too.
@@ -86,21 +87,36 @@ fn listeners(
         }
     }
     server.pending("trusted_proxies");
-    let mut tls = server.section("tls");
-    let files = [("cert_file", tls.string("cert_file", "")), ("key_file", tls.string("key_file", ""))];
-    for ((key, file), (other, other_file)) in [(&files[0], &files[1]), (&files[1], &files[0])] {
-        if file.is_empty() && !other_file.is_empty() {
-            tls.fault(key, format!("is required beside {other}"));
-        }
-        tls.pending(key);
-    }
+    let tls = certificates(server.section("tls"));
     transport::Settings {
         listen,
         admin_listen,
         shutdown_grace: server.duration("shutdown_grace", default.shutdown_grace),
         idle_timeout: waiting(proxy, "idle_timeout", default.idle_timeout),
         max_connections: connections(server, default.max_connections),
+        tls,
     }
+}
+
+/// Reads the files too, so that a certificate without its key is found before a start fails of it.
+fn certificates(mut tls: Section<'_>) -> Option<CertificateFiles> {
+    let files = [("cert_file", tls.string("cert_file", "")), ("key_file", tls.string("key_file", ""))];
+    for ((key, file), (other, other_file)) in [(&files[0], &files[1]), (&files[1], &files[0])] {
+        if file.is_empty() && !other_file.is_empty() {
+            tls.fault(key, format!("is required beside {other}"));
+        }
+    }
+    let [(_, cert_file), (_, key_file)] = files;
+    if cert_file.is_empty() || key_file.is_empty() {
+        return None;
+    }
+    let files = CertificateFiles { cert_file: cert_file.into(), key_file: key_file.into() };
+    match files.check() {
+        Ok(()) => {}
+        Err(CertificateFault::Cert(words)) => tls.fault("cert_file", words),
+        Err(CertificateFault::Key(words)) => tls.fault("key_file", words),
+    }
+    Some(files)
 }
 
 fn connections(server: &mut Section<'_>, default: usize) -> usize {

@@ -1,7 +1,7 @@
 //! Reads the configuration: one TOML file and what overrides it, once, into the settings of every room.
 //!
 //! Every fault is reported with its key and line in one go. Nobody is contacted and no clock is read; the files
-//! that hold secrets are.
+//! that hold secrets and certificates are.
 
 mod check;
 mod env;
@@ -145,6 +145,7 @@ impl Default for Config {
                 shutdown_grace: Duration::from_secs(30),
                 idle_timeout: Duration::from_secs(60),
                 max_connections: 0,
+                tls: None,
             },
             serve: serve::Settings { public_url: None },
             access: authenticate::Settings {

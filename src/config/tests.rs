@@ -73,7 +73,9 @@ fn the_example_shows_every_key_and_no_other_value_than_the_default() {
     let table = report.parse(&text).expect("the example is TOML");
     drop(check::read(Section::new(table, &report)));
     let readings = report.readings();
-    assert_eq!(report.finish().0, []);
+    // The samples are no files here.
+    let faults: Vec<_> = report.finish().0.into_iter().map(|fault| fault.key).collect();
+    assert_eq!(faults, ["server.tls.cert_file"]);
     for reading in &readings {
         // Each secret may be given by a file instead, and one block of several is enough to show a key.
         let file = reading.key.ends_with("_file") && !reading.key.starts_with("server.tls");

@@ -2,23 +2,27 @@
 
 mod connection;
 mod crowd;
+mod listener;
 mod patient;
 mod refusal;
+mod tls;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::util::BoxCloneSyncService;
 
 use self::connection::Connection;
 pub use self::crowd::Crowd;
+pub use self::listener::Listener;
 use self::patient::Patient;
 use self::refusal::Refusals;
+pub use self::tls::{CertificateFault, CertificateFiles, Certificates};
 use crate::http::{Peer, Request, Response};
 
 /// What the operator sets for the listeners.
@@ -34,6 +38,8 @@ pub struct Settings {
     pub idle_timeout: Duration,
     /// Connections of players and browsers at most, all of `listen` together; 0: as [`Crowd::new`] says.
     pub max_connections: usize,
+    /// What has all of `listen` speak TLS; none for none. `admin_listen` never does.
+    pub tls: Option<CertificateFiles>,
 }
 
 /// A whole stack behind its seam.
@@ -45,7 +51,7 @@ pub type BoxHttp = BoxCloneSyncService<Request, Response, Infallible>;
 /// takes one, and hyper closes a connection that has one left over.
 /// Dropping the future drops the listener; connections that run on `tasks` go on until their tracker's runtime ends.
 pub async fn run(
-    listener: TcpListener,
+    listener: Listener,
     service: BoxHttp,
     stop: CancellationToken,
     settings: Settings,
@@ -70,7 +76,10 @@ pub async fn run(
             () = stop.cancelled() => break,
         };
         let Some(place) = crowd.enter(peer.ip()) else {
-            refusals.refuse(stream);
+            // To answer over TLS would take a handshake, thus a place.
+            if listener.certificates().is_none() {
+                refusals.refuse(stream);
+            }
             continue;
         };
         prepare(&stream);
@@ -81,10 +90,20 @@ pub async fn run(
             member: place.member(),
             drain: draining.watcher(),
         };
+        let tls = listener.certificates().map(Certificates::current);
         let cut = cut.clone();
         tasks.spawn(async move {
+            let served = async {
+                match tls {
+                    None => connection.serve(stream).await,
+                    Some(tls) => {
+                        let Some(stream) = tls::shake_hands(tls, stream).await else { return };
+                        connection.serve(stream).await;
+                    }
+                }
+            };
             let end = tokio::select! {
-                () = connection.serve(stream) => return,
+                () = served => return,
                 () = place.taken_away() => "a connection has made way for another",
                 () = place.dawdled() => "a connection has asked nothing in time",
                 () = cut.cancelled() => return,

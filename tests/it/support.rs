@@ -153,7 +153,7 @@ impl Site {
         let base = format!("http://{}", listener.local_addr().unwrap());
         let stop = CancellationToken::new();
         app.prepare(Duration::from_secs(2)).await;
-        let run = app.run(Listeners { public: vec![listener], admin: None }, stop.clone());
+        let run = app.run(Listeners { public: vec![listener.into()], admin: None }, stop.clone());
         #[expect(clippy::disallowed_methods, reason = "it ends with the test")]
         let run = tokio::spawn(run);
         Self { base, clock, client: client(), running: Some((run, state)), stop }
