@@ -11,6 +11,7 @@ use sluice::app::{App, Listeners};
 use sluice::clock::Clock;
 use sluice::config::{self, Config};
 use sluice::logs::{self, LogFormat};
+use sluice::transport::Listener;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 

@@ -1,4 +1,4 @@
-//! Connections: accept, speak HTTP/1.1, and drain on a signal.
+//! Connections: accept, speak TLS, HTTP/1.1 and HTTP/2, and drain on a signal.
 
 mod connection;
 mod crowd;
@@ -89,17 +89,20 @@ pub async fn run(
             service: service.clone(),
             member: place.member(),
             drain: draining.watcher(),
+            idle_timeout: settings.idle_timeout,
+            tasks: tasks.clone(),
         };
         let tls = listener.certificates().map(Certificates::current);
         let cut = cut.clone();
         tasks.spawn(async move {
             let served = async {
                 match tls {
-                    None => connection.serve(stream).await,
-                    Some(tls) => {
-                        let Some(stream) = tls::shake_hands(tls, stream).await else { return };
-                        connection.serve(stream).await;
-                    }
+                    None => connection.serve_http1(stream).await,
+                    Some(tls) => match tls::shake_hands(tls, stream).await {
+                        Some(stream) if tls::is_http2(&stream) => connection.serve_http2(stream).await,
+                        Some(stream) => connection.serve_http1(stream).await,
+                        None => {}
+                    },
                 }
             };
             let end = tokio::select! {

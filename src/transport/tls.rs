@@ -103,7 +103,7 @@ impl CertificateFiles {
                 error => CertificateFault::Key(format!("\"{key}\" holds a key that cannot be used: {error}")),
             }
         })?;
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = vec![HTTP2.to_vec(), b"http/1.1".to_vec()];
         Ok(Arc::new(config))
     }
 
@@ -190,6 +190,13 @@ where
     None
 }
 
+/// Whether both ends have agreed on HTTP/2.
+pub(super) fn is_http2<S>(stream: &TlsStream<S>) -> bool {
+    stream.get_ref().1.alpn_protocol() == Some(HTTP2)
+}
+
+/// RFC 9113 §3.2.
+const HTTP2: &[u8] = b"h2";
 /// Chosen: as the first head; two round trips and a signature.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// In bytes; chosen: far more than any chain has, so that a film given by mistake is not read whole.

@@ -12,6 +12,7 @@ mod driver_contract;
 mod firefox;
 mod hls;
 mod hls_players;
+mod http2;
 mod layering;
 mod listing;
 mod names;

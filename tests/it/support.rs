@@ -8,6 +8,7 @@ use drive_sim::{Builder, Rates, Settings, Sim};
 use sluice::app::{App, Listeners};
 use sluice::clock::Clock;
 use sluice::config::Config;
+use sluice::transport::{Certificates, Listener};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -149,11 +150,14 @@ impl Site {
         let config = Config::parse(configuration, "test.toml", environment.into_iter()).unwrap();
         let clock = Clock::new();
         let app = App::build(&config, clock.clone()).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let base = format!("http://{}", listener.local_addr().unwrap());
+        let mut listener = Listener::from(TcpListener::bind("127.0.0.1:0").await.unwrap());
+        if let Some(files) = config.server.tls.clone() {
+            listener = listener.with_tls(Certificates::open(files).unwrap());
+        }
+        let base = listener.url().unwrap();
         let stop = CancellationToken::new();
         app.prepare(Duration::from_secs(2)).await;
-        let run = app.run(Listeners { public: vec![listener.into()], admin: None }, stop.clone());
+        let run = app.run(Listeners { public: vec![listener], admin: None }, stop.clone());
         #[expect(clippy::disallowed_methods, reason = "it ends with the test")]
         let run = tokio::spawn(run);
         Self { base, clock, client: client(), running: Some((run, state)), stop }

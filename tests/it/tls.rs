@@ -30,7 +30,7 @@ fn command(folder: &Path) -> Command {
 
 /// A client that trusts this certificate alone, each time on a new connection.
 #[expect(clippy::disallowed_methods, reason = "a client of the product, not of a drive")]
-fn trusting(certificate: &Certificate) -> reqwest::ClientBuilder {
+pub(crate) fn trusting(certificate: &Certificate) -> reqwest::ClientBuilder {
     let trusted = reqwest::Certificate::from_der(&certificate.cert).unwrap();
     reqwest::Client::builder().tls_certs_only([trusted]).no_proxy().pool_max_idle_per_host(0)
 }

@@ -13,6 +13,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
+use crate::http::body::Watch;
+
 /// All that are connected to some listeners. Clones are the same crowd.
 #[derive(Clone, Debug)]
 pub struct Crowd(Arc<Shared>);
@@ -21,6 +23,8 @@ pub struct Crowd(Arc<Shared>);
 struct Shared {
     most: usize,
     began: Instant,
+    /// One for each connection, and one for each request beyond the first that is under way on it.
+    taken: AtomicUsize,
     room: Mutex<Room>,
 }
 
@@ -45,6 +49,10 @@ pub(super) struct Member {
     has_asked: AtomicBool,
     /// Requests whose answer has not begun.
     waiting: AtomicU32,
+    /// Requests whose body has not ended, where several may be under way at once.
+    requests: AtomicU32,
+    /// All bytes that were taken, of whatever use.
+    all: AtomicU64,
     /// Bytes that are still to come before any count.
     free: AtomicU64,
     /// The last time span in which bytes were taken, counted from the beginning of the crowd …
@@ -63,6 +71,14 @@ pub(super) struct Place(Arc<Member>);
 #[derive(Debug)]
 pub(super) struct Waiting(Arc<Member>);
 
+/// A request that may be under way beside others of its connection.
+#[derive(Debug)]
+pub(super) struct UnderWay {
+    member: Arc<Member>,
+    /// Whether it takes a place beside that of its connection.
+    takes_place: bool,
+}
+
 /// What one address counts as: for IPv6 its /64, since a single machine has all of that.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 enum Network {
@@ -80,7 +96,7 @@ struct Snapshot {
     has_asked: bool,
     /// Whether a request waits for the beginning of its answer, which is our doing or the drive's.
     is_waiting: bool,
-    /// What it has taken lately.
+    /// What it has taken lately, for each of its requests.
     bytes_per_second: u64,
 }
 
@@ -90,7 +106,8 @@ impl Crowd {
     /// A crowd of at most so many; 0: as many as the limit of open files lets us have.
     pub fn new(most: usize) -> Self {
         let most = if most == 0 { by_open_files() } else { most };
-        Self(Arc::new(Shared { most, began: Instant::now(), room: Mutex::default() }))
+        let (began, taken, room) = (Instant::now(), AtomicUsize::new(0), Mutex::default());
+        Self(Arc::new(Shared { most, began, taken, room }))
     }
 
     /// How many are connected.
@@ -102,7 +119,7 @@ impl Crowd {
     /// good use of theirs.
     pub(super) fn enter(&self, peer: IpAddr) -> Option<Place> {
         let mut room = self.0.room();
-        if room.members.len() >= self.0.most {
+        if self.0.taken.load(Ordering::Relaxed) >= self.0.most {
             let now = Instant::now();
             let victim = least_useful(room.members.iter().map(|member| member.snapshot(now)))?;
             let victim = Arc::clone(&room.members[victim]);
@@ -112,6 +129,7 @@ impl Crowd {
         let network = Network::of(peer);
         let neighbours = Arc::clone(room.networks.entry(network).or_default());
         neighbours.fetch_add(1, Ordering::Relaxed);
+        self.0.taken.fetch_add(1, Ordering::Relaxed);
         let member = Arc::new(Member {
             crowd: Arc::clone(&self.0),
             network,
@@ -120,6 +138,8 @@ impl Crowd {
             seat: AtomicUsize::new(room.members.len()),
             has_asked: AtomicBool::new(false),
             waiting: AtomicU32::new(0),
+            requests: AtomicU32::new(0),
+            all: AtomicU64::new(0),
             free: AtomicU64::new(FREE),
             span: AtomicU64::new(0),
             taken: AtomicU64::new(0),
@@ -152,6 +172,7 @@ impl Shared {
         if member.neighbours.fetch_sub(1, Ordering::Relaxed) == 1 {
             room.networks.remove(&member.network);
         }
+        self.taken.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -161,6 +182,7 @@ impl Member {
     /// Says that so many bytes were taken.
     pub(super) fn took(&self, bytes: usize) {
         let bytes = bytes as u64;
+        self.all.store(self.all.load(Ordering::Relaxed) + bytes, Ordering::Relaxed);
         let free = self.free.load(Ordering::Relaxed);
         if free > 0 {
             self.free.store(free.saturating_sub(bytes), Ordering::Relaxed);
@@ -187,6 +209,30 @@ impl Member {
         Waiting(Arc::clone(self))
     }
 
+    /// Says that a request has begun which may be under way beside others. All but the first take a place each, since they
+    /// cost as much as connections; none where there is none left.
+    pub(super) fn begins(self: &Arc<Self>) -> Option<UnderWay> {
+        let takes_place = self.requests.load(Ordering::Relaxed) > 0;
+        if takes_place {
+            let one_more = |taken| (taken < self.crowd.most).then_some(taken + 1);
+            self.crowd.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
+        }
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        Some(UnderWay { member: Arc::clone(self), takes_place })
+    }
+
+    /// Ends when next to nothing was taken for `limit`, though nobody waited for us.
+    pub(super) async fn stalls(&self, limit: Duration) {
+        loop {
+            let before = self.all.load(Ordering::Relaxed);
+            sleep(limit).await;
+            let taken = self.all.load(Ordering::Relaxed) - before;
+            if taken < CHATTER && self.waiting.load(Ordering::Relaxed) == 0 {
+                return;
+            }
+        }
+    }
+
     fn snapshot(&self, now: Instant) -> Snapshot {
         let age = now.saturating_duration_since(self.since);
         let at = millis(now.saturating_duration_since(self.crowd.began));
@@ -197,12 +243,13 @@ impl Member {
             _ => 0,
         };
         let in_ms = (SPAN_MS + at % SPAN_MS).min(millis(age)).max(1000);
+        let requests = u64::from(self.requests.load(Ordering::Relaxed)).max(1);
         Snapshot {
             neighbours: self.neighbours.load(Ordering::Relaxed),
             age,
             has_asked: self.has_asked.load(Ordering::Relaxed),
             is_waiting: self.waiting.load(Ordering::Relaxed) > 0,
-            bytes_per_second: bytes.saturating_mul(1000) / in_ms,
+            bytes_per_second: bytes.saturating_mul(1000) / in_ms / requests,
         }
     }
 }
@@ -240,6 +287,19 @@ impl Drop for Place {
 impl Drop for Waiting {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+// === impl UnderWay ===
+
+impl Watch for UnderWay {}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.member.requests.fetch_sub(1, Ordering::Relaxed);
+        if self.takes_place {
+            self.member.crowd.taken.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -308,6 +368,8 @@ const PACE: u64 = 16 * 1024;
 /// Bytes of a connection that say nothing of whoever is at the other end: the two machines' buffers take them. Chosen: ours
 /// (`UNSENT`), the 416 KiB that Linux lets any program have for receiving, and as much again.
 const FREE: u64 = 1024 * 1024;
+/// Bytes that pings and the like take within the shortest sensible limit of idleness; chosen: some ten of them with TLS around.
+const CHATTER: u64 = 1024;
 /// Bytes are counted in this span of time and the one before it, thus over 5 to 10 s; chosen: players read in bursts some seconds apart.
 const SPAN_MS: u64 = 5000;
 

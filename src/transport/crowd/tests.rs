@@ -129,6 +129,52 @@ async fn a_head_that_does_not_come_in_time_is_noticed_and_one_that_did_is_not() 
     assert!(tokio::time::timeout(FIRST_HEAD * 10, asking.dawdled()).await.is_err());
 }
 
+#[tokio::test(start_paused = true)]
+async fn requests_beside_others_take_a_place_each_and_share_what_is_taken() {
+    let crowd = Crowd::new(3);
+    let viewer = crowd.enter(HOME).unwrap();
+    let first = viewer.member().begins().unwrap();
+    let (second, third) = (viewer.member().begins().unwrap(), viewer.member().begins().unwrap());
+    assert!(viewer.member().begins().is_none());
+    viewer.member().took(2 << 20);
+    pass(Duration::from_secs(2)).await;
+    assert_eq!(viewer.member().snapshot(Instant::now()).bytes_per_second, (1 << 19) / 3);
+    // Where several are done the others have all of it.
+    drop((first, third));
+    assert_eq!(viewer.member().snapshot(Instant::now()).bytes_per_second, 1 << 19);
+    let _another = crowd.enter(AWAY).unwrap();
+    assert!(viewer.member().begins().is_none());
+    drop((second, viewer));
+    assert_eq!(crowd.0.taken.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_takes_nothing_stalls_unless_it_waits_for_us() {
+    const LIMIT: Duration = Duration::from_secs(60);
+    let crowd = Crowd::new(1);
+    let place = crowd.enter(HOME).unwrap();
+    let member = place.member();
+    let started = Instant::now();
+    tokio::select! {
+        () = member.stalls(LIMIT) => {}
+        () = async {
+            for _ in 0..11 {
+                tokio::time::sleep(LIMIT / 2 - Duration::from_secs(1)).await;
+                member.took(2000);
+            }
+            let waiting = member.waits();
+            tokio::time::sleep(LIMIT * 3).await;
+            drop(waiting);
+            loop {
+                // Pings.
+                tokio::time::sleep(LIMIT / 3).await;
+                member.took(40);
+            }
+        } => {}
+    }
+    assert!((LIMIT * 8..LIMIT * 11).contains(&started.elapsed()), "{:?}", started.elapsed());
+}
+
 #[test]
 fn the_machines_of_one_ipv6_network_count_as_one_and_mapped_ones_as_ipv4() {
     let network = |text: &str| Network::of(text.parse().unwrap());
