@@ -163,6 +163,13 @@ fn serve(
                 None => listener,
             });
         }
+        #[cfg(unix)]
+        for path in &config.server.listen_unix {
+            let listener = Listener::bind_unix(path).await;
+            public.push(listener.map_err(|error| {
+                Failure::Run(format!("failed to listen on unix:{}: {error}", path.display()))
+            })?);
+        }
         let admin = match config.server.admin_listen {
             Some(address) => Some(bind(address).await?),
             None => None,

@@ -1,6 +1,7 @@
 //! Makes the settings of every room true: reads each key with its default and checks what they say together.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use url::Url;
@@ -62,7 +63,18 @@ fn listeners(
     if texts.is_empty() {
         server.fault("listen", "must name at least one address");
     }
+    let mut listen_unix = Vec::new();
     for text in texts {
+        if let Some(path) = text.strip_prefix("unix:") {
+            match socket_path(path) {
+                Ok(path) if listen_unix.contains(&path) => {
+                    server.fault("listen", format!("names {text} twice"));
+                }
+                Ok(path) => listen_unix.push(path),
+                Err(message) => server.fault("listen", format!("\"{text}\" {message}")),
+            }
+            continue;
+        }
         match address(&text) {
             Ok(address) if address.port() != 0 && listen.contains(&address) => {
                 server.fault("listen", format!("names {address} twice"));
@@ -90,6 +102,7 @@ fn listeners(
     let tls = certificates(server.section("tls"));
     transport::Settings {
         listen,
+        listen_unix,
         admin_listen,
         shutdown_grace: server.duration("shutdown_grace", default.shutdown_grace),
         idle_timeout: waiting(proxy, "idle_timeout", default.idle_timeout),
@@ -296,6 +309,22 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| format!("\"{text}\" is no address with a port, such as \"127.0.0.1:8470\""))
 }
 
+/// Where a Unix socket may be.
+fn socket_path(path: &str) -> Result<PathBuf, String> {
+    if !cfg!(unix) {
+        return Err("is a Unix socket, which this system does not have".to_owned());
+    }
+    if !path.starts_with('/') {
+        return Err("must name an absolute path, such as \"unix:/run/sluice/sluice.sock\"".to_owned());
+    }
+    if path.len() > LONGEST_SOCKET_PATH {
+        return Err(format!(
+            "is longer than the {LONGEST_SOCKET_PATH} bytes that the path of a socket may have"
+        ));
+    }
+    Ok(path.into())
+}
+
 /// An address under which others see us or a helper, without a trailing slash; empty is none.
 fn outside_url(text: &str) -> Result<Option<String>, String> {
     if text.is_empty() {
@@ -339,6 +368,8 @@ fn token_is_fit(token: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// In bytes; the shortest `sun_path` less its end, that of macOS and BSD (104); Linux has 108. Source: unix(4), unix(7).
+const LONGEST_SOCKET_PATH: usize = 103;
 /// Chosen: Linux lets no process open more files than this by default (`fs.nr_open`).
 const MOST_CONNECTIONS: u64 = 1 << 20;
 /// Chosen: far beyond what memory holds, and below what a signed number holds.

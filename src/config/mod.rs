@@ -141,6 +141,7 @@ impl Default for Config {
         Self {
             server: transport::Settings {
                 listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8470))],
+                listen_unix: Vec::new(),
                 admin_listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 8471))),
                 shutdown_grace: Duration::from_secs(30),
                 idle_timeout: Duration::from_secs(60),

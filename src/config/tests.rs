@@ -306,6 +306,22 @@ fn a_fault_in_an_override_names_it() {
 }
 
 #[test]
+fn unix_sockets_stand_beside_addresses() {
+    let text = "[access]\nguest = true\n[server]\nlisten = [\"unix:/run/s\", \"127.0.0.1:1\"]\n";
+    let server = parse(text).unwrap().server;
+    assert_eq!((server.listen.len(), server.listen_unix), (1, vec!["/run/s".into()]));
+    let long = format!("unix:/{}", "a".repeat(103));
+    let text = format!("[server]\nlisten = [\"unix:s\", \"unix:/s\", \"unix:/s\", \"{long}\"]\n");
+    let found = faults(&text);
+    for (found, said) in
+        found.iter().zip(["must name an absolute path", "names unix:/s twice", "is longer than"])
+    {
+        assert!(found.starts_with("sluice.toml:2: server.listen: ") && found.contains(said), "{found}");
+    }
+    assert_eq!(found.len(), 3);
+}
+
+#[test]
 fn guests_are_served_on_this_machine_alone() {
     let found = faults("[access]\nguest = true\n[server]\nlisten = [\"127.0.0.1:1\", \"0.0.0.0:1\"]\n");
     assert!(

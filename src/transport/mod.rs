@@ -6,13 +6,15 @@ mod listener;
 mod patient;
 mod refusal;
 mod tls;
+#[cfg(unix)]
+mod unix;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::util::BoxCloneSyncService;
@@ -30,15 +32,17 @@ use crate::http::{Peer, Request, Response};
 pub struct Settings {
     /// Where players and browsers connect.
     pub listen: Vec<SocketAddr>,
+    /// The same, as Unix sockets.
+    pub listen_unix: Vec<PathBuf>,
     /// Where `/metrics`, `/healthz` and `/readyz` answer; none to switch it off.
     pub admin_listen: Option<SocketAddr>,
     /// How long running bodies may go on after a signal to stop.
     pub shutdown_grace: Duration,
     /// How long a client may take nothing of its answer before it is dropped.
     pub idle_timeout: Duration,
-    /// Connections of players and browsers at most, all of `listen` together; 0: as [`Crowd::new`] says.
+    /// Connections of players and browsers at most, all of their listeners together; 0: as [`Crowd::new`] says.
     pub max_connections: usize,
-    /// What has all of `listen` speak TLS; none for none. `admin_listen` never does.
+    /// What has all of `listen` speak TLS; none for none. The other listeners never do.
     pub tls: Option<CertificateFiles>,
 }
 
@@ -75,17 +79,16 @@ pub async fn run(
             },
             () = stop.cancelled() => break,
         };
-        let Some(place) = crowd.enter(peer.ip()) else {
+        let Some(place) = crowd.enter(peer) else {
             // To answer over TLS would take a handshake, thus a place.
             if listener.certificates().is_none() {
                 refusals.refuse(stream);
             }
             continue;
         };
-        prepare(&stream);
         let stream = Patient::new(stream, settings.idle_timeout).counted(place.member());
         let connection = Connection {
-            peer: Peer(peer.ip()),
+            peer: Peer(peer),
             service: service.clone(),
             member: place.member(),
             drain: draining.watcher(),
@@ -121,20 +124,4 @@ pub async fn run(
     cut.cancel();
 }
 
-fn prepare(stream: &TcpStream) {
-    // Small answers and the tail of a body must not wait for an acknowledgement.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "a socket option could not be set");
-    }
-    #[cfg(target_os = "linux")]
-    if let Err(error) = socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT) {
-        tracing::debug!(%error, "a socket option could not be set");
-    }
-}
-
-/// Bytes that the system keeps for a connection beyond what is under way to the client. By itself it keeps up to 4 MiB for
-/// one that reads nothing, and what is written would say little of what is taken. Chosen: what 1 Gbit/s takes in 2 ms, in
-/// which a task is woken.
-#[cfg(target_os = "linux")]
-const UNSENT: u32 = 256 * 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

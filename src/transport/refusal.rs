@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
+
+use super::listener::Stream;
 
 /// Refuses connections, a few at a time with an answer; more are closed without one.
 #[derive(Debug)]
@@ -24,7 +25,7 @@ impl Refusals {
     }
 
     /// Says that we are full, and closes.
-    pub(super) fn refuse(&self, mut stream: TcpStream) {
+    pub(super) fn refuse(&self, mut stream: Stream) {
         tracing::debug!("a connection is refused: all others are in good use");
         let Ok(turn) = Arc::clone(&self.turns).try_acquire_owned() else { return };
         self.tasks.spawn(async move {

@@ -31,3 +31,4 @@ mod support;
 mod survival;
 mod tls;
 mod tokens;
+mod unix_socket;
