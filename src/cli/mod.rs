@@ -20,7 +20,6 @@ use sluice::path::VirtualPath;
 use sluice::section::parse_duration;
 use sluice::serve::addresses::Route;
 use sluice::transport::{Certificates, Listener};
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 /// Streams films from a cloud drive to any player: by redirect, range proxy or HLS.
@@ -157,7 +156,7 @@ fn serve(
         let certificates = certificates.map_err(|fault| Failure::Usage(format!("server.tls: {fault}")))?;
         let mut public = Vec::new();
         for address in &config.server.listen {
-            let listener = bind(*address).await?;
+            let listener = bind(*address)?;
             public.push(match &certificates {
                 Some(certificates) => listener.with_tls(certificates.clone()),
                 None => listener,
@@ -171,7 +170,7 @@ fn serve(
             })?);
         }
         let admin = match config.server.admin_listen {
-            Some(address) => Some(bind(address).await?),
+            Some(address) => Some(bind(address)?),
             None => None,
         };
         let lines = public.iter().chain(&admin).map(Listener::url);
@@ -270,11 +269,8 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .map_err(|error| Failure::Run(format!("failed to start: {error}")))
 }
 
-async fn bind(address: std::net::SocketAddr) -> Result<Listener, Failure> {
-    TcpListener::bind(address)
-        .await
-        .map(Listener::from)
-        .map_err(|error| Failure::Run(format!("failed to listen on {address}: {error}")))
+fn bind(address: std::net::SocketAddr) -> Result<Listener, Failure> {
+    Listener::bind(address).map_err(|error| Failure::Run(format!("failed to listen on {address}: {error}")))
 }
 
 /// Cancelled by the first SIGTERM or SIGINT; the second one ends the process at once.

@@ -205,8 +205,8 @@ const BUFFER: usize = 64 * 1024;
 const STREAMS: u32 = 32;
 /// Bytes of all header fields of a request, each with 32 more (RFC 9113 §6.5.2). As hyper has it; a target may be half of that.
 const HEADER_LIST: u32 = 16 * 1024;
-/// Requests that were taken back before they were looked at, or were malformed, until the connection is closed: a flood of them is
-/// an attack (CVE-2023-44487). As h2 has it for the former; a browser that leaves a page takes back some.
+/// Requests that were taken back before they were looked at, or were malformed, until the connection is closed: a flood of them
+/// is an attack (CVE-2023-44487). As h2 has it for the former; a browser that leaves a page takes back some.
 const RESETS: usize = 20;
 /// Bytes of a request's body that may be on their way; more than none, which a client might take for a fault.
 const RECEIVED_AT_ONCE: u32 = 64 * 1024;

@@ -1,9 +1,9 @@
 //! What connections come in by.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::tls::Certificates;
 #[cfg(unix)]
@@ -33,6 +33,19 @@ pub(super) type Stream = TcpStream;
 // === impl Listener ===
 
 impl Listener {
+    /// A socket at `address`.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn bind(address: SocketAddr) -> io::Result<Self> {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // So that a restart need not wait for what is left of old connections; elsewhere than on Unix it would let two listen.
+        #[cfg(unix)]
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG).map(Self::from)
+    }
+
     /// A Unix socket at `path`, for the programs of our user and group. The file is removed when this is dropped.
     ///
     /// # Errors
@@ -116,3 +129,6 @@ fn prepare(stream: &TcpStream) {
 /// which a task is woken.
 #[cfg(target_os = "linux")]
 const UNSENT: u32 = 256 * 1024;
+/// Connections that wait to be accepted. As many as Linux allows by default (`net.core.somaxconn`): where they are more, a viewer's
+/// is dropped with those of a flood, and tries again after a second (RFC 6298 §2.1).
+const BACKLOG: u32 = 4096;

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, interval, sleep_until, timeout};
+use tokio::time::{Instant, interval_at, sleep_until, timeout};
 
 use crate::process::{Server, sluice};
 use crate::support::{Rig, Setup, UNPACED, configuration, unlimited};
@@ -44,7 +44,9 @@ struct Met {
 
 /// Connects, again and again, and dribbles: the head of a request, a line every other second, or the answer, some bytes.
 async fn dribble(number: u64, addresses: u64, server: SocketAddr, met: Arc<Met>) {
-    let mut pace = interval(Duration::from_secs(2));
+    // Not all at the same moment.
+    let first = Instant::now() + Duration::from_millis(number * 37 % 2000);
+    let mut pace = interval_at(first, Duration::from_secs(2));
     loop {
         pace.tick().await;
         let Ok(mut stream) = connect(number, addresses, server).await else { continue };
@@ -168,8 +170,8 @@ async fn a_viewer_notices_nothing_of_thousands_of_connections_that_dribble() {
         tokio::task::yield_now().await;
     }
     say(&format!(
-        "crowd: {crowd} connections from {addresses} addresses, full after {full:.1?}, {} opened and {} cut meanwhile; longest gap of \
-         the viewer {longest:.0?}; {open_before} files open before, {open} then, gone after {:.1?}; memory {memory_before} MiB \
+        "crowd: {crowd} connections from {addresses} addresses, full after {full:.1?}, {} opened and {} cut meanwhile; longest \
+         gap of the viewer {longest:.0?}; {open_before} files open before, {open} then, gone after {:.1?}; memory {memory_before} MiB \
          before, {memory} then, {} after",
         met.opened.load(Ordering::Relaxed),
         met.cut.load(Ordering::Relaxed),
