@@ -48,7 +48,7 @@ impl Rig {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let base = format!("http://{}", listener.local_addr().expect("an address"));
         let stop = CancellationToken::new();
-        let run = app.run(Listeners { public: vec![listener], admin: None }, stop.clone());
+        let run = app.run(Listeners { public: vec![listener.into()], admin: None }, stop.clone());
         #[expect(clippy::disallowed_methods, reason = "it ends with the bench")]
         tokio::spawn(run);
         #[expect(clippy::disallowed_methods, reason = "a client of the product, not of a drive")]

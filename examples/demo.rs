@@ -11,6 +11,7 @@ use sluice::app::{App, Listeners};
 use sluice::clock::Clock;
 use sluice::config::{self, Config};
 use sluice::logs::{self, LogFormat};
+use sluice::transport::Listener;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -37,9 +38,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let app = App::build(&settings, Clock::new())?;
     let mut public = Vec::new();
     for address in &settings.server.listen {
-        public.push(TcpListener::bind(address).await?);
+        public.push(Listener::from(TcpListener::bind(address).await?));
     }
-    let base = format!("http://{}", public.first().ok_or("no address to listen on")?.local_addr()?);
+    let base = public.first().ok_or("no address to listen on")?.url()?;
     app.prepare(Duration::from_secs(2)).await;
 
     let film = "/aliyun/films/Test%20Card%20%282026%29/Test%20Card%20%282026%29.mp4";

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceBuilder;
@@ -20,6 +19,7 @@ use crate::layer::authenticate::{AuthenticateLayer, Classify};
 use crate::layer::cors::{CorsLayer, IsMedia};
 use crate::layer::deadline::{DeadlineLayer, Patience};
 use crate::layer::forwarded::ForwardedLayer;
+use crate::layer::head::HeadLayer;
 use crate::layer::in_flight::InFlightLayer;
 use crate::layer::metrics::Metrics;
 use crate::layer::rescue::RescueLayer;
@@ -33,7 +33,7 @@ use crate::serve::{Site, admin, target};
 use crate::sign::Signer;
 use crate::state::Sealer;
 use crate::stream::{Counters, Engine};
-use crate::transport::{self, BoxHttp};
+use crate::transport::{self, BoxHttp, Crowd, Listener};
 
 /// The program, built and not yet listening.
 #[derive(Clone, Debug)]
@@ -51,9 +51,9 @@ pub struct App {
 #[derive(Debug)]
 pub struct Listeners {
     /// For players and browsers.
-    pub public: Vec<TcpListener>,
+    pub public: Vec<Listener>,
     /// For the operator's tools, if at all.
-    pub admin: Option<TcpListener>,
+    pub admin: Option<Listener>,
 }
 
 // === impl App ===
@@ -128,6 +128,8 @@ impl App {
             .layer(RescueLayer)
             // Outside the gate: when full, not even a signature is computed.
             .layer(InFlightLayer::new(MOST_REQUESTS))
+            // Outside the gate and the router, which read what it bounds.
+            .layer(HeadLayer)
             // Outside the router, which looks at paths.
             .layer(AuthenticateLayer::new(admission.clone(), classify))
             // Innermost: it counts the work, not the refusals above.
@@ -168,12 +170,16 @@ impl App {
 
     /// Serves until `stop`, then drains.
     pub async fn run(self, listeners: Listeners, stop: CancellationToken) {
-        let serve = |listener, service| {
-            transport::run(listener, service, stop.clone(), self.transport.clone(), self.tasks.clone())
+        let serve = |listener, service, crowd| {
+            transport::run(listener, service, stop.clone(), self.transport.clone(), crowd, self.tasks.clone())
         };
         self.tasks.spawn(beat(stop.clone()));
-        let public = listeners.public.into_iter().map(|listener| serve(listener, self.service.clone()));
-        let admin = listeners.admin.map(|listener| serve(listener, self.admin.clone()));
+        let crowd = Crowd::new(self.transport.max_connections);
+        let public = listeners.public.into_iter();
+        let public = public.map(|listener| serve(listener, self.service.clone(), crowd.clone()));
+        // A crowd of its own, so that the operator sees what happens when the other is full.
+        let admin =
+            listeners.admin.map(|listener| serve(listener, self.admin.clone(), Crowd::new(MOST_OPERATORS)));
         futures_util::future::join_all(public.chain(admin)).await;
         // Fetches that outlived their callers write tokens: they are let finish, but not for ever.
         self.tasks.close();
@@ -254,8 +260,11 @@ fn random<const N: usize>() -> Result<[u8; N]> {
 const TOKEN_FILE: &str = "api_token";
 const BLOCKS: &str = "blocks";
 const ENTRIES: &str = "entries.redb";
-/// Requests under way, bodies included. Chosen: two sockets each fit into the usual hard limit of 4,096 open files.
-const MOST_REQUESTS: usize = 1500;
+/// Requests under way, bodies included. More than there are connections, whose crowd decides who makes way: here nobody does, and
+/// those who dribble would keep the others out.
+const MOST_REQUESTS: usize = 2560;
+/// Connections of the operator's tools. Chosen: many times what scrapes and probes need.
+const MOST_OPERATORS: usize = 64;
 /// What a folder on the way to a path takes where it must be walked through, with 12,000 entries at four pages of 200 a second,
 /// and as much again. A page itself is told as it is listed.
 const BROWSING: Duration = Duration::from_secs(30);

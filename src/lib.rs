@@ -20,7 +20,7 @@
 //! |---|---|
 //! | [`app`] | how it is put together: the only file that sees every room |
 //! | [`config`] | what the operator wrote, with every fault at once |
-//! | [`transport`] | connections: accept, HTTP/1.1, drain |
+//! | [`transport`] | connections: accept, who makes way when there are too many, TLS, HTTP/1.1 and HTTP/2, drain |
 //! | [`layer`] | what every request passes, outermost first, with reasons |
 //! | [`serve`] | what a client can ask for: reads the head, decides, answers |
 //! | [`stream`] | a body that survives what the drive does: cache of blocks, shared feeds, who may hold a connection |
@@ -36,7 +36,7 @@
 //! ```text
 //! GET /d/films/a.mkv, Range: bytes=0-
 //!   transport         bytes -> request
-//!   layer             id and access line -> CORS -> rescue -> in flight -> gate -> deadline to the head
+//!   layer             id and access line -> CORS -> rescue -> in flight -> limits -> gate -> deadline to the head
 //!   serve::target     head -> Target { Content, path, range, client }
 //!   resolve           path -> entry (cache | listing at hand | driver.stat)
 //!   serve::plan       preconditions and range -> 304, 412, 416, part or whole; wish and link -> way

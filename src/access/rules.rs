@@ -206,6 +206,9 @@ impl fmt::Debug for Sight {
     }
 }
 
+/// What the names of cookies begin with that carry a proof; the number of the rule follows.
+pub const PROOF: &str = "sluice-open-";
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

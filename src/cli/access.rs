@@ -113,9 +113,10 @@ pub(super) fn link(path: &str, hls: bool, expires: Option<&str>, config: &Config
     let now = Clock::new().wall();
     let end = if expires.is_zero() { 0 } else { (now + expires).as_secs() };
     let sign = Keys::new(&config.state_dir).sign(&path, end, now.as_secs()).map_err(|error| run(&error))?;
+    let scheme = if config.server.tls.is_some() { "https" } else { "http" };
     let origin = config.server.listen.first().map(|address| match address.ip().is_unspecified() {
-        true => format!("http://localhost:{}", address.port()),
-        false => format!("http://{address}"),
+        true => format!("{scheme}://localhost:{}", address.port()),
+        false => format!("{scheme}://{address}"),
     });
     let (route, below) = if hls { (Route::Hls, "/master.m3u8") } else { (Route::Content, "") };
     let origin = config.serve.public_url.clone().or(origin).unwrap_or_default();

@@ -17,7 +17,7 @@ use sluice::app::{App, Listeners};
 use sluice::clock::Clock;
 use sluice::config::{self, Config, ConfigErrors};
 use sluice::logs::{self, LogFormat};
-use tokio::net::TcpListener;
+use sluice::transport::{Certificates, Listener};
 use tokio_util::sync::CancellationToken;
 
 /// Streams films from a cloud drive to any player: by redirect, range proxy or HLS.
@@ -174,23 +174,37 @@ fn serve(
     raise_open_files();
     runtime()?.block_on(async {
         let app = App::build(&config, Clock::new()).map_err(|error| Failure::Run(error.to_string()))?;
+        let certificates = config.server.tls.clone().map(Certificates::open).transpose();
+        let certificates = certificates.map_err(|fault| Failure::Usage(format!("server.tls: {fault}")))?;
         let mut public = Vec::new();
         for address in &config.server.listen {
-            public.push(bind(*address).await?);
+            let listener = bind(*address)?;
+            public.push(match &certificates {
+                Some(certificates) => listener.with_tls(certificates.clone()),
+                None => listener,
+            });
+        }
+        #[cfg(unix)]
+        for path in &config.server.listen_unix {
+            let listener = Listener::bind_unix(path).await;
+            public.push(listener.map_err(|error| {
+                Failure::Run(format!("failed to listen on unix:{}: {error}", path.display()))
+            })?);
         }
         let admin = match config.server.admin_listen {
-            Some(address) => Some(bind(address).await?),
+            Some(address) => Some(bind(address)?),
             None => None,
         };
-        let lines = public
-            .iter()
-            .chain(&admin)
-            .map(|listener| listener.local_addr().map(|at| format!("http://{at}")));
+        let lines = public.iter().chain(&admin).map(Listener::url);
         let lines: Vec<String> = lines
             .collect::<Result<_, _>>()
             .map_err(|error| Failure::Run(format!("failed to listen: {error}")))?;
         let stop = stop_on_signals()
             .map_err(|error| Failure::Run(format!("failed to watch for signals: {error}")))?;
+        if let Some(certificates) = certificates {
+            reload_on_hangup(certificates, stop.clone())
+                .map_err(|error| Failure::Run(format!("failed to watch for signals: {error}")))?;
+        }
         app.prepare(PREPARATION).await;
         for line in lines {
             print(&format!("listening on {line}"))?;
@@ -254,10 +268,8 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .map_err(|error| Failure::Run(format!("failed to start: {error}")))
 }
 
-async fn bind(address: std::net::SocketAddr) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|error| Failure::Run(format!("failed to listen on {address}: {error}")))
+fn bind(address: std::net::SocketAddr) -> Result<Listener, Failure> {
+    Listener::bind(address).map_err(|error| Failure::Run(format!("failed to listen on {address}: {error}")))
 }
 
 /// Cancelled by the first SIGTERM or SIGINT; the second one ends the process at once.
@@ -277,6 +289,30 @@ fn stop_on_signals() -> std::io::Result<CancellationToken> {
         std::process::exit(1);
     });
     Ok(stop)
+}
+
+/// Reads certificate and key again at each SIGHUP, which whoever renews them sends.
+fn reload_on_hangup(certificates: Certificates, stop: CancellationToken) -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut hangup = signal(SignalKind::hangup())?;
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "it ends with the signal to stop, and nothing waits for it"
+        )]
+        tokio::spawn(async move {
+            while let Some(Some(())) = stop.run_until_cancelled(hangup.recv()).await {
+                match certificates.reload() {
+                    Ok(()) => tracing::info!("certificate and key were read again"),
+                    Err(error) => tracing::error!(%error, "certificate and key stay as they were"),
+                }
+            }
+        });
+    }
+    #[cfg(not(unix))]
+    let _ = (certificates, stop);
+    Ok(())
 }
 
 struct Signals {

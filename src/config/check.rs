@@ -1,6 +1,7 @@
 //! Makes the settings of every room true: reads each key with its default and checks what they say together.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use crate::mount::{self, Mode, Policy};
 use crate::path::VirtualPath;
 use crate::secret::Secret;
 use crate::section::Section;
+use crate::transport::{CertificateFault, CertificateFiles};
 use crate::{resolve, serve, stream, transport};
 
 /// Reads the whole configuration. Where a key is at fault its default stands in, so that the rest is read too.
@@ -78,7 +80,18 @@ fn listeners(
     if texts.is_empty() {
         server.fault("listen", "must name at least one address");
     }
+    let mut listen_unix = Vec::new();
     for text in texts {
+        if let Some(path) = text.strip_prefix("unix:") {
+            match socket_path(path) {
+                Ok(path) if listen_unix.contains(&path) => {
+                    server.fault("listen", format!("names {text} twice"));
+                }
+                Ok(path) => listen_unix.push(path),
+                Err(message) => server.fault("listen", format!("\"{text}\" {message}")),
+            }
+            continue;
+        }
         match address(&text) {
             Ok(address) if address.port() != 0 && listen.contains(&address) => {
                 server.fault("listen", format!("names {address} twice"));
@@ -94,20 +107,42 @@ fn listeners(
     if let Some(admin) = admin_listen.filter(|admin| admin.port() != 0 && listen.contains(admin)) {
         server.fault("admin_listen", format!("{admin} is one of server.listen already"));
     }
-    let mut tls = server.section("tls");
+    let tls = certificates(server.section("tls"));
+    transport::Settings {
+        listen,
+        listen_unix,
+        admin_listen,
+        shutdown_grace: server.duration("shutdown_grace", default.shutdown_grace),
+        idle_timeout: waiting(proxy, "idle_timeout", default.idle_timeout),
+        max_connections: connections(server, default.max_connections),
+        tls,
+    }
+}
+
+/// Reads the files too, so that a certificate without its key is found before a start fails of it.
+fn certificates(mut tls: Section<'_>) -> Option<CertificateFiles> {
     let files = [("cert_file", tls.string("cert_file", "")), ("key_file", tls.string("key_file", ""))];
     for ((key, file), (other, other_file)) in [(&files[0], &files[1]), (&files[1], &files[0])] {
         if file.is_empty() && !other_file.is_empty() {
             tls.fault(key, format!("is required beside {other}"));
         }
-        tls.pending(key);
     }
-    transport::Settings {
-        listen,
-        admin_listen,
-        shutdown_grace: server.duration("shutdown_grace", default.shutdown_grace),
-        idle_timeout: waiting(proxy, "idle_timeout", default.idle_timeout),
+    let [(_, cert_file), (_, key_file)] = files;
+    if cert_file.is_empty() || key_file.is_empty() {
+        return None;
     }
+    let files = CertificateFiles { cert_file: cert_file.into(), key_file: key_file.into() };
+    match files.check() {
+        Ok(()) => {}
+        Err(CertificateFault::Cert(words)) => tls.fault("cert_file", words),
+        Err(CertificateFault::Key(words)) => tls.fault("key_file", words),
+    }
+    Some(files)
+}
+
+fn connections(server: &mut Section<'_>, default: usize) -> usize {
+    let most = server.integer("max_connections", default as u64, 0..=MOST_CONNECTIONS);
+    usize::try_from(most).unwrap_or(default)
 }
 
 fn accounts(access: &mut Section<'_>, default: &access::Settings) -> access::Settings {
@@ -332,6 +367,22 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| format!("\"{text}\" is no address with a port, such as \"127.0.0.1:8470\""))
 }
 
+/// Where a Unix socket may be.
+fn socket_path(path: &str) -> Result<PathBuf, String> {
+    if !cfg!(unix) {
+        return Err("is a Unix socket, which this system does not have".to_owned());
+    }
+    if !path.starts_with('/') {
+        return Err("must name an absolute path, such as \"unix:/run/sluice/sluice.sock\"".to_owned());
+    }
+    if path.len() > LONGEST_SOCKET_PATH {
+        return Err(format!(
+            "is longer than the {LONGEST_SOCKET_PATH} bytes that the path of a socket may have"
+        ));
+    }
+    Ok(path.into())
+}
+
 /// An address under which others see us or a helper, without a trailing slash; empty is none.
 fn outside_url(text: &str) -> Result<Option<String>, String> {
     if text.is_empty() {
@@ -381,6 +432,10 @@ fn token_is_fit(token: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// In bytes; the shortest `sun_path` less its end, that of macOS and BSD (104); Linux has 108. Source: unix(4), unix(7).
+const LONGEST_SOCKET_PATH: usize = 103;
+/// Chosen: Linux lets no process open more files than this by default (`fs.nr_open`).
+const MOST_CONNECTIONS: u64 = 1 << 20;
 /// Chosen: far beyond what memory holds, and below what a signed number holds.
 const MOST_ENTRIES: u64 = 1_000_000_000;
 /// Chosen: the least that nobody guesses through a network; the token made at the first start is far longer.

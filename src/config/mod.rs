@@ -1,7 +1,7 @@
 //! Reads the configuration: one TOML file and what overrides it, once, into the settings of every room.
 //!
 //! Every fault is reported with its key and line in one go. Nobody is contacted and no clock is read; the files
-//! that hold secrets are.
+//! that hold secrets and certificates are.
 
 mod check;
 mod env;
@@ -145,9 +145,12 @@ impl Default for Config {
         Self {
             server: transport::Settings {
                 listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8470))],
+                listen_unix: Vec::new(),
                 admin_listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 8471))),
                 shutdown_grace: Duration::from_secs(30),
                 idle_timeout: Duration::from_secs(60),
+                max_connections: 0,
+                tls: None,
             },
             serve: serve::Settings { public_url: None },
             trusted_proxies: Vec::new(),

@@ -73,7 +73,9 @@ fn the_example_shows_every_key_and_no_other_value_than_the_default() {
     let table = report.parse(&text).expect("the example is TOML");
     drop(check::read(Section::new(table, &report)));
     let readings = report.readings();
-    assert_eq!(report.finish().0, []);
+    // The samples are no files here.
+    let faults: Vec<_> = report.finish().0.into_iter().map(|fault| fault.key).collect();
+    assert_eq!(faults, ["server.tls.cert_file"]);
     for reading in &readings {
         // Each secret may be given by a file instead, and one block of several is enough to show a key.
         let file = reading.key.ends_with("_file") && !reading.key.starts_with("server.tls");
@@ -301,6 +303,22 @@ fn a_fault_in_an_override_names_it() {
     for expected in expected {
         assert!(found.iter().any(|found| found.starts_with(expected)), "{expected}\n{found:#?}");
     }
+}
+
+#[test]
+fn unix_sockets_stand_beside_addresses() {
+    let text = "[access]\nguest = true\n[server]\nlisten = [\"unix:/run/s\", \"127.0.0.1:1\"]\n";
+    let server = parse(text).unwrap().server;
+    assert_eq!((server.listen.len(), server.listen_unix), (1, vec!["/run/s".into()]));
+    let long = format!("unix:/{}", "a".repeat(103));
+    let text = format!("[server]\nlisten = [\"unix:s\", \"unix:/s\", \"unix:/s\", \"{long}\"]\n");
+    let found = faults(&text);
+    for (found, said) in
+        found.iter().zip(["must name an absolute path", "names unix:/s twice", "is longer than"])
+    {
+        assert!(found.starts_with("sluice.toml:2: server.listen: ") && found.contains(said), "{found}");
+    }
+    assert_eq!(found.len(), 3);
 }
 
 #[test]

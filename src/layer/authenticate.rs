@@ -16,7 +16,7 @@ use crate::access::admission::{Admission, Glance};
 use crate::access::credentials::Credentials;
 use crate::access::logins::Refusal;
 use crate::access::passwords::Given;
-use crate::access::rules::{Sight, Verdict};
+use crate::access::rules::{PROOF, Sight, Verdict};
 use crate::error::Error;
 use crate::http::{Peer, Place, Request, Response};
 use crate::path::VirtualPath;
@@ -278,8 +278,6 @@ where
     }
 }
 
-/// What the names of cookies begin with that show a password was given.
-pub const PROOF: &str = "sluice-open-";
 const TOO_OFTEN: &str = "wrong passwords too often, try again later";
 const BUSY: &str = "too many logins at once, try again shortly";
 const BUSY_FOR: Duration = Duration::from_secs(2);

@@ -7,13 +7,15 @@
 //! | 3 | [`cors`] | answers preflights, which carry no credentials, and marks every answer of the media routes, failures too |
 //! | 4 | [`rescue`] | the last point where an error or a panic exists; above it there are only answers |
 //! | 5 | [`in_flight`] | refuses before any work when we are full; the permit rides in the body |
-//! | 6 | [`authenticate`] | deny by default, before any path is looked at, so that a 404 reveals nothing |
-//! | 7 | [`deadline`] | time to the head of the answer; never to the body, since a film lasts two hours |
+//! | 6 | [`head`] | refuses what is too long before anybody reads it |
+//! | 7 | [`authenticate`] | deny by default, before any path is looked at, so that a 404 reveals nothing |
+//! | 8 | [`deadline`] | time to the head of the answer; never to the body, since a film lasts two hours |
 
 pub mod authenticate;
 pub mod cors;
 pub mod deadline;
 pub mod forwarded;
+pub mod head;
 pub mod in_flight;
 pub mod metrics;
 pub mod rescue;

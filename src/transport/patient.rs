@@ -1,12 +1,15 @@
-//! A connection whose other end must take what it is sent, sooner or later.
+//! A connection whose other end must take what it is sent, sooner or later, and whose crowd is told how much it takes.
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::crowd::Member;
 
 /// Fails a write that waits for longer than a limit. Reads may wait for as long as they like: hyper limits those.
 #[derive(Debug)]
@@ -17,13 +20,25 @@ pub(super) struct Patient<S> {
     waiting_since: Option<Instant>,
     /// Set at the first wait and left standing: a write that goes on costs no timer.
     timer: Option<Pin<Box<Sleep>>>,
+    member: Option<Arc<Member>>,
 }
 
 // === impl Patient ===
 
 impl<S> Patient<S> {
     pub(super) fn new(stream: S, limit: Duration) -> Self {
-        Self { stream, limit, waiting_since: None, timer: None }
+        Self { stream, limit, waiting_since: None, timer: None, member: None }
+    }
+
+    /// Has what is taken counted for `member`.
+    pub(super) fn counted(self, member: Arc<Member>) -> Self {
+        Self { member: Some(member), ..self }
+    }
+
+    fn count(&self, written: &Poll<io::Result<usize>>) {
+        if let (Some(member), Poll::Ready(Ok(bytes))) = (&self.member, written) {
+            member.took(*bytes);
+        }
     }
 
     /// Passes a result on, unless it is a wait that has lasted too long.
@@ -62,6 +77,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.count(&polled);
         self.watch(cx, polled)
     }
 
@@ -71,6 +87,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.count(&polled);
         self.watch(cx, polled)
     }
 

@@ -1,12 +1,13 @@
 //! Who comes in, and what they see.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use data_encoding::BASE64;
 use drive_sim::{Content, Sample};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::time::Instant;
 
 use crate::support::{Reply, Rig, Setup, Site, client, sign};
 

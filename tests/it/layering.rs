@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 
 /// Rooms from the outside in; a room may import the rooms behind it and the leaves.
 const ORDER: [&str; 7] = ["app", "transport", "serve", "stream", "resolve", "mount", "driver"];
-const LEAVES: [&str; 11] =
-    ["budget", "clock", "error", "http", "lease", "logs", "path", "secret", "section", "sign", "state"];
+const LEAVES: [&str; 12] = [
+    "access", "budget", "clock", "error", "http", "lease", "logs", "path", "secret", "section", "sign",
+    "state",
+];
 
 /// What a room may import.
 fn allowed(room: &str) -> BTreeSet<&'static str> {

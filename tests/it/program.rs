@@ -1,6 +1,8 @@
 //! The program itself: its commands, its exit codes, what it prints and what it leaves behind.
 
+use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 
 use drive_sim::{Content, Sample, Sim};
 use sluice::clock::Clock;
@@ -161,7 +163,7 @@ async fn link_prints_an_address_that_opens_the_film_until_its_key_is_revoked() {
     assert_eq!(get(&format!("/d/films/a?sign={of_folder}")).await.status(), 401);
     assert!(print(&["key", "list"]).starts_with("1\t"));
     print(&["key", "revoke", "1"]);
-    let since = std::time::Instant::now();
+    let since = tokio::time::Instant::now();
     while get(&path).await.status() != 401 {
         assert!(since.elapsed() < Duration::from_secs(8), "it is revoked");
         tokio::time::sleep(Duration::from_millis(100)).await;

@@ -8,6 +8,7 @@ use drive_sim::{Builder, Rates, Settings, Sim};
 use sluice::app::{App, Listeners};
 use sluice::clock::Clock;
 use sluice::config::Config;
+use sluice::transport::{Certificates, Listener};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -59,6 +60,8 @@ pub(crate) struct Setup {
     pub(crate) options: String,
     /// Lines of `[[mount]]`.
     pub(crate) mount: String,
+    /// Lines of `[server]`.
+    pub(crate) server: String,
     /// Other tables.
     pub(crate) rest: String,
     /// Whether guests may not play.
@@ -102,6 +105,7 @@ pub(crate) const UNPACED: &str = "rate_list = 100000\nrate_link = 100000\nrate_o
 /// The configuration of a drive mounted at `/ali`.
 pub(crate) fn configuration(sim: &Sim, setup: &Setup) -> String {
     let mut text = String::from("[server]\nlisten = [\"127.0.0.1:0\"]\nadmin_listen = \"\"\n");
+    writeln!(text, "{}", setup.server).unwrap();
     write!(text, "[access]\nguest = {}\napi_token = \"test-token\"\n", !setup.closed).unwrap();
     writeln!(text, "{}", setup.rest).unwrap();
     write!(
@@ -146,8 +150,11 @@ impl Site {
         let config = Config::parse(configuration, "test.toml", environment.into_iter()).unwrap();
         let clock = Clock::new();
         let app = App::build(&config, clock.clone()).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let base = format!("http://{}", listener.local_addr().unwrap());
+        let mut listener = Listener::from(TcpListener::bind("127.0.0.1:0").await.unwrap());
+        if let Some(files) = config.server.tls.clone() {
+            listener = listener.with_tls(Certificates::open(files).unwrap());
+        }
+        let base = listener.url().unwrap();
         let stop = CancellationToken::new();
         app.prepare(Duration::from_secs(2)).await;
         let run = app.run(Listeners { public: vec![listener], admin: None }, stop.clone());

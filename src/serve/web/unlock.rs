@@ -7,9 +7,9 @@ use url::form_urlencoded;
 
 use super::page::{crumbs, foot, head};
 use super::{page_answer, see_other, wants_page};
+use crate::access::rules::PROOF;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::{Request, Response, Upload};
-use crate::layer::authenticate::PROOF;
 use crate::path::VirtualPath;
 use crate::serve::content::set;
 use crate::serve::target::Target;

@@ -1,0 +1,378 @@
+//! Who is connected, and who makes way for the next when there is no more room.
+//!
+//! Whoever opens thousands of connections and dribbles must not keep a viewer out. So nobody is turned away while
+//! somebody is connected who makes less use of it: of the address that holds the most connections, whoever has
+//! taken the fewest bytes lately. Where all others take theirs at the pace of a film, the newcomer is refused.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
+
+use crate::http::body::Watch;
+
+/// All that are connected to some listeners. Clones are the same crowd.
+#[derive(Clone, Debug)]
+pub struct Crowd(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    most: usize,
+    began: Instant,
+    /// One for each connection, and one for each request beyond the first that is under way on it.
+    taken: AtomicUsize,
+    room: Mutex<Room>,
+}
+
+#[derive(Debug, Default)]
+struct Room {
+    members: Vec<Arc<Member>>,
+    /// How many connections each network has.
+    networks: HashMap<Network, Arc<AtomicU32>>,
+}
+
+/// One connection, as its task and the choice of who makes way know it. Written by its task alone, read by others, who
+/// can live with a number that is a moment old: no order is asked of the atomics, and no lock of a request or a write.
+#[derive(Debug)]
+pub(super) struct Member {
+    crowd: Arc<Shared>,
+    network: Network,
+    /// How many connections its network has, itself included.
+    neighbours: Arc<AtomicU32>,
+    since: Instant,
+    /// Where it stands in the room; only touched under the lock.
+    seat: AtomicUsize,
+    has_asked: AtomicBool,
+    /// Requests whose answer has not begun.
+    waiting: AtomicU32,
+    /// Requests whose body has not ended, where several may be under way at once.
+    requests: AtomicU32,
+    /// All bytes that were taken, of whatever use.
+    all: AtomicU64,
+    /// Bytes that are still to come before any count.
+    free: AtomicU64,
+    /// The last time span in which bytes were taken, counted from the beginning of the crowd …
+    span: AtomicU64,
+    /// … how many were, and how many in the span before it.
+    taken: AtomicU64,
+    taken_before: AtomicU64,
+    cut: Notify,
+}
+
+/// A place in the crowd, which is given back when this is dropped.
+#[derive(Debug)]
+pub(super) struct Place(Arc<Member>);
+
+/// A request whose answer has not begun.
+#[derive(Debug)]
+pub(super) struct Waiting(Arc<Member>);
+
+/// A request that may be under way beside others of its connection.
+#[derive(Debug)]
+pub(super) struct UnderWay {
+    member: Arc<Member>,
+    /// Whether it takes a place beside that of its connection.
+    takes_place: bool,
+}
+
+/// What one address counts as: for IPv6 its /64, since a single machine has all of that.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+enum Network {
+    V4([u8; 4]),
+    V6([u8; 8]),
+}
+
+/// What decides whether a connection makes way.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Snapshot {
+    /// Connections of its network, itself included.
+    neighbours: u32,
+    age: Duration,
+    /// Whether the head of a request has ever come whole.
+    has_asked: bool,
+    /// Whether a request waits for the beginning of its answer, which is our doing or the drive's.
+    is_waiting: bool,
+    /// What it has taken lately, for each of its requests.
+    bytes_per_second: u64,
+}
+
+// === impl Crowd ===
+
+impl Crowd {
+    /// A crowd of at most so many; 0: as many as the limit of open files lets us have.
+    pub fn new(most: usize) -> Self {
+        let most = if most == 0 { by_open_files() } else { most };
+        let (began, taken, room) = (Instant::now(), AtomicUsize::new(0), Mutex::default());
+        Self(Arc::new(Shared { most, began, taken, room }))
+    }
+
+    /// How many are connected.
+    pub fn count(&self) -> usize {
+        self.0.room().members.len()
+    }
+
+    /// A place for a connection from `peer`, if need be that of another, which is cut; none where everybody else makes
+    /// good use of theirs.
+    pub(super) fn enter(&self, peer: IpAddr) -> Option<Place> {
+        let mut room = self.0.room();
+        if self.0.taken.load(Ordering::Relaxed) >= self.0.most {
+            let now = Instant::now();
+            let victim = least_useful(room.members.iter().map(|member| member.snapshot(now)))?;
+            let victim = Arc::clone(&room.members[victim]);
+            self.0.leave(&mut room, &victim);
+            victim.cut.notify_one();
+        }
+        let network = Network::of(peer);
+        let neighbours = Arc::clone(room.networks.entry(network).or_default());
+        neighbours.fetch_add(1, Ordering::Relaxed);
+        self.0.taken.fetch_add(1, Ordering::Relaxed);
+        let member = Arc::new(Member {
+            crowd: Arc::clone(&self.0),
+            network,
+            neighbours,
+            since: Instant::now(),
+            seat: AtomicUsize::new(room.members.len()),
+            has_asked: AtomicBool::new(false),
+            waiting: AtomicU32::new(0),
+            requests: AtomicU32::new(0),
+            all: AtomicU64::new(0),
+            free: AtomicU64::new(FREE),
+            span: AtomicU64::new(0),
+            taken: AtomicU64::new(0),
+            taken_before: AtomicU64::new(0),
+            cut: Notify::new(),
+        });
+        room.members.push(Arc::clone(&member));
+        Some(Place(member))
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    fn room(&self) -> MutexGuard<'_, Room> {
+        // Nothing under the lock leaves it half changed.
+        self.room.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives the place of `member` back, unless it has been.
+    fn leave(&self, room: &mut Room, member: &Arc<Member>) {
+        let seat = member.seat.load(Ordering::Relaxed);
+        if !room.members.get(seat).is_some_and(|seated| Arc::ptr_eq(seated, member)) {
+            return;
+        }
+        room.members.swap_remove(seat);
+        if let Some(moved) = room.members.get(seat) {
+            moved.seat.store(seat, Ordering::Relaxed);
+        }
+        if member.neighbours.fetch_sub(1, Ordering::Relaxed) == 1 {
+            room.networks.remove(&member.network);
+        }
+        self.taken.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+// === impl Member ===
+
+impl Member {
+    /// Says that so many bytes were taken.
+    pub(super) fn took(&self, bytes: usize) {
+        let bytes = bytes as u64;
+        self.all.store(self.all.load(Ordering::Relaxed) + bytes, Ordering::Relaxed);
+        let free = self.free.load(Ordering::Relaxed);
+        if free > 0 {
+            self.free.store(free.saturating_sub(bytes), Ordering::Relaxed);
+        }
+        let bytes = bytes.saturating_sub(free);
+        if bytes == 0 {
+            return;
+        }
+        let now = millis(self.crowd.began.elapsed()) / SPAN_MS;
+        let (span, taken) = (self.span.load(Ordering::Relaxed), self.taken.load(Ordering::Relaxed));
+        if now == span {
+            self.taken.store(taken + bytes, Ordering::Relaxed);
+        } else {
+            self.taken_before.store(if now == span + 1 { taken } else { 0 }, Ordering::Relaxed);
+            self.taken.store(bytes, Ordering::Relaxed);
+            self.span.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// Says that the head of a request has come, and that its answer has not begun.
+    pub(super) fn waits(self: &Arc<Self>) -> Waiting {
+        self.has_asked.store(true, Ordering::Relaxed);
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        Waiting(Arc::clone(self))
+    }
+
+    /// Says that a request has begun which may be under way beside others. All but the first take a place each, since they
+    /// cost as much as connections; none where there is none left.
+    pub(super) fn begins(self: &Arc<Self>) -> Option<UnderWay> {
+        let takes_place = self.requests.load(Ordering::Relaxed) > 0;
+        if takes_place {
+            let one_more = |taken| (taken < self.crowd.most).then_some(taken + 1);
+            self.crowd.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
+        }
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        Some(UnderWay { member: Arc::clone(self), takes_place })
+    }
+
+    /// Ends when next to nothing was taken for `limit`, though nobody waited for us.
+    pub(super) async fn stalls(&self, limit: Duration) {
+        loop {
+            let before = self.all.load(Ordering::Relaxed);
+            sleep(limit).await;
+            let taken = self.all.load(Ordering::Relaxed) - before;
+            if taken < CHATTER && self.waiting.load(Ordering::Relaxed) == 0 {
+                return;
+            }
+        }
+    }
+
+    fn snapshot(&self, now: Instant) -> Snapshot {
+        let age = now.saturating_duration_since(self.since);
+        let at = millis(now.saturating_duration_since(self.crowd.began));
+        let (span, taken) = (self.span.load(Ordering::Relaxed), self.taken.load(Ordering::Relaxed));
+        let bytes = match (at / SPAN_MS).saturating_sub(span) {
+            0 => taken + self.taken_before.load(Ordering::Relaxed),
+            1 => taken,
+            _ => 0,
+        };
+        let in_ms = (SPAN_MS + at % SPAN_MS).min(millis(age)).max(1000);
+        let requests = u64::from(self.requests.load(Ordering::Relaxed)).max(1);
+        Snapshot {
+            neighbours: self.neighbours.load(Ordering::Relaxed),
+            age,
+            has_asked: self.has_asked.load(Ordering::Relaxed),
+            is_waiting: self.waiting.load(Ordering::Relaxed) > 0,
+            bytes_per_second: bytes.saturating_mul(1000) / in_ms / requests,
+        }
+    }
+}
+
+// === impl Place ===
+
+impl Place {
+    /// The connection that has it.
+    pub(super) fn member(&self) -> Arc<Member> {
+        Arc::clone(&self.0)
+    }
+
+    /// Ends when the place is given to another.
+    pub(super) async fn taken_away(&self) {
+        self.0.cut.notified().await;
+    }
+
+    /// Ends when no head of a request has come in time.
+    pub(super) async fn dawdled(&self) {
+        sleep(FIRST_HEAD).await;
+        if self.0.has_asked.load(Ordering::Relaxed) {
+            std::future::pending().await
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.crowd.leave(&mut self.0.crowd.room(), &self.0);
+    }
+}
+
+// === impl Waiting ===
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+// === impl UnderWay ===
+
+impl Watch for UnderWay {}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.member.requests.fetch_sub(1, Ordering::Relaxed);
+        if self.takes_place {
+            self.member.crowd.taken.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+// === impl Network ===
+
+impl Network {
+    fn of(peer: IpAddr) -> Self {
+        match peer.to_canonical() {
+            IpAddr::V4(address) => Self::V4(address.octets()),
+            IpAddr::V6(address) => {
+                let [a, b, c, d, e, f, g, h, ..] = address.octets();
+                Self::V6([a, b, c, d, e, f, g, h])
+            }
+        }
+    }
+}
+
+/// Which of these makes way, by its number; none where none should.
+///
+/// Of the network with the most connections: first whoever takes least, be it that it is idle, still sends its head, or reads
+/// a byte a second; then whoever has only just come and asked nothing yet; last whoever waits for us. The oldest of
+/// equals. Never one that takes its bytes at a pace at which films are watched, or that has just asked for something.
+fn least_useful(crowd: impl Iterator<Item = Snapshot>) -> Option<usize> {
+    let rank = |one: &Snapshot| {
+        let is_young = one.age < YOUNG;
+        if one.bytes_per_second >= PACE || (is_young && one.has_asked) {
+            return None;
+        }
+        let worth = if one.is_waiting { 2 } else { u8::from(is_young) };
+        Some((std::cmp::Reverse(one.neighbours), worth, one.bytes_per_second, std::cmp::Reverse(one.age)))
+    };
+    let ranked = crowd.enumerate().filter_map(|(number, one)| Some((rank(&one)?, number)));
+    ranked.min().map(|(_, number)| number)
+}
+
+/// A third of the files that we may have open: another third is for what answers need, files or connections to drives, and
+/// the rest for all else.
+fn by_open_files() -> usize {
+    #[cfg(unix)]
+    {
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        let third = limit.map_or(usize::MAX, |limit| usize::try_from(limit / 3).unwrap_or(usize::MAX));
+        third.clamp(FEWEST, MOST)
+    }
+    #[cfg(not(unix))]
+    {
+        MOST
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Connections at most. Chosen: far more than the viewers of any drive. One that dribbles holds some 30 KiB (measured: 2,048 took
+/// 60 MiB); one that leaves a film unread holds what is read ahead for it besides, at most `proxy.window`.
+const MOST: usize = 2048;
+/// Chosen: a few viewers with a browser each.
+const FEWEST: usize = 16;
+/// For the first head of a connection; chosen: a browser connects ahead of its requests by less, and a satellite link needs 2 s.
+const FIRST_HEAD: Duration = Duration::from_secs(10);
+/// Chosen: a handshake and a head on a slow link.
+const YOUNG: Duration = Duration::from_secs(1);
+/// Bytes a second that nobody is cut at. Chosen: music at 128 kbit/s; a film has ten times as much.
+const PACE: u64 = 16 * 1024;
+/// Bytes of a connection that say nothing of whoever is at the other end: the two machines' buffers take them. Chosen: ours
+/// (`UNSENT`), the 416 KiB that Linux lets any program have for receiving, and as much again.
+const FREE: u64 = 1024 * 1024;
+/// Bytes that pings and the like take within the shortest sensible limit of idleness; chosen: some ten of them with TLS around.
+const CHATTER: u64 = 1024;
+/// Bytes are counted in this span of time and the one before it, thus over 5 to 10 s; chosen: players read in bursts some seconds
+/// apart.
+const SPAN_MS: u64 = 5000;
+
+#[cfg(test)]
+mod tests;
