@@ -128,7 +128,7 @@ impl Browser {
 const PLAYS: &str = "document.getElementById('player').currentTime > ";
 
 /// Whether there is a browser to test with.
-fn has_browser() -> bool {
+pub(crate) fn has_browser() -> bool {
     installed("chromedriver") && installed("chromium")
 }
 
