@@ -17,11 +17,24 @@ use crate::secret::Secret;
 
 /// What is sent to log in. Other fields, such as a one-time code, are ignored.
 #[derive(Deserialize)]
-struct Form {
+pub struct Form {
     #[serde(default)]
     username: String,
     #[serde(default)]
     password: String,
+}
+
+impl Form {
+    /// Reads a body; none where it is no JSON object of that kind. Whatever its type is said to be: helpers send none.
+    pub fn parse(body: &[u8]) -> Option<Self> {
+        serde_json::from_slice(body).ok()
+    }
+}
+
+impl std::fmt::Debug for Form {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Form(…)")
+    }
 }
 
 impl Site {
@@ -44,8 +57,7 @@ impl Site {
             Some(upload) => upload.read().await?,
             None => Vec::new(),
         };
-        // Whatever its type is said to be: helpers send none.
-        let Ok(Form { username, password }) = serde_json::from_slice(&body) else {
+        let Some(Form { username, password }) = Form::parse(&body) else {
             return Ok(envelope(400, "the body must be JSON with username and password", &Value::Null));
         };
         let given = match login {

@@ -9,7 +9,7 @@ pub mod client;
 mod content;
 pub mod gauges;
 pub mod hls;
-mod login;
+pub mod login;
 pub mod media_type;
 pub mod plan;
 pub mod target;
