@@ -4,6 +4,7 @@
 //! somebody is connected who makes less use of it: of the address that holds the most connections, whoever has
 //! taken the fewest bytes lately. Where all others take theirs at the pace of a film, the newcomer is refused.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -33,6 +34,9 @@ struct Room {
     members: Vec<Arc<Member>>,
     /// How many connections each network has.
     networks: HashMap<Network, Arc<AtomicU32>>,
+    /// Who makes way next, the last first, and when that was chosen.
+    next: Vec<Arc<Member>>,
+    chosen: Option<Instant>,
 }
 
 /// One connection, as its task and the choice of who makes way know it. Written by its task alone, read by others, who
@@ -80,7 +84,7 @@ pub(super) struct UnderWay {
 }
 
 /// What one address counts as: for IPv6 its /64, since a single machine has all of that.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 enum Network {
     V4([u8; 4]),
     V6([u8; 8]),
@@ -89,6 +93,7 @@ enum Network {
 /// What decides whether a connection makes way.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Snapshot {
+    network: Network,
     /// Connections of its network, itself included.
     neighbours: u32,
     age: Duration,
@@ -120,9 +125,7 @@ impl Crowd {
     pub(super) fn enter(&self, peer: IpAddr) -> Option<Place> {
         let mut room = self.0.room();
         if self.0.taken.load(Ordering::Relaxed) >= self.0.most {
-            let now = Instant::now();
-            let victim = least_useful(room.members.iter().map(|member| member.snapshot(now)))?;
-            let victim = Arc::clone(&room.members[victim]);
+            let victim = room.victim(Instant::now())?;
             self.0.leave(&mut room, &victim);
             victim.cut.notify_one();
         }
@@ -151,6 +154,35 @@ impl Crowd {
     }
 }
 
+// === impl Room ===
+
+impl Room {
+    /// Who makes way now; none where nobody should.
+    ///
+    /// Looking at all for each newcomer would let a flood have all of a core, so some are chosen at a time, and looked at again
+    /// before they go.
+    fn victim(&mut self, now: Instant) -> Option<Arc<Member>> {
+        if self.chosen.is_some_and(|chosen| now.saturating_duration_since(chosen) < CHOICE) {
+            while let Some(next) = self.next.pop() {
+                // Whoever came or asked meanwhile might be worth more than others now.
+                if self.seats(&next) && rank(&next.snapshot(now)).is_some_and(|(worth, ..)| worth == 0) {
+                    return Some(next);
+                }
+            }
+        }
+        let all = self.members.iter().map(|member| member.snapshot(now));
+        let chosen = least_useful(all, (self.members.len() / PORTION).max(1));
+        self.next = chosen.into_iter().rev().map(|number| Arc::clone(&self.members[number])).collect();
+        self.chosen = Some(now);
+        self.next.pop()
+    }
+
+    fn seats(&self, member: &Arc<Member>) -> bool {
+        let seat = member.seat.load(Ordering::Relaxed);
+        self.members.get(seat).is_some_and(|seated| Arc::ptr_eq(seated, member))
+    }
+}
+
 // === impl Shared ===
 
 impl Shared {
@@ -161,10 +193,10 @@ impl Shared {
 
     /// Gives the place of `member` back, unless it has been.
     fn leave(&self, room: &mut Room, member: &Arc<Member>) {
-        let seat = member.seat.load(Ordering::Relaxed);
-        if !room.members.get(seat).is_some_and(|seated| Arc::ptr_eq(seated, member)) {
+        if !room.seats(member) {
             return;
         }
+        let seat = member.seat.load(Ordering::Relaxed);
         room.members.swap_remove(seat);
         if let Some(moved) = room.members.get(seat) {
             moved.seat.store(seat, Ordering::Relaxed);
@@ -245,6 +277,7 @@ impl Member {
         let in_ms = (SPAN_MS + at % SPAN_MS).min(millis(age)).max(1000);
         let requests = u64::from(self.requests.load(Ordering::Relaxed)).max(1);
         Snapshot {
+            network: self.network,
             neighbours: self.neighbours.load(Ordering::Relaxed),
             age,
             has_asked: self.has_asked.load(Ordering::Relaxed),
@@ -317,22 +350,40 @@ impl Network {
     }
 }
 
-/// Which of these makes way, by its number; none where none should.
+/// Which of these make way, by their numbers, at most `most` of them, the first first.
 ///
-/// Of the network with the most connections: first whoever takes least, be it that it is idle, still sends its head, or reads
-/// a byte a second; then whoever has only just come and asked nothing yet; last whoever waits for us. The oldest of
-/// equals. Never one that takes its bytes at a pace at which films are watched, or that has just asked for something.
-fn least_useful(crowd: impl Iterator<Item = Snapshot>) -> Option<usize> {
-    let rank = |one: &Snapshot| {
-        let is_young = one.age < YOUNG;
-        if one.bytes_per_second >= PACE || (is_young && one.has_asked) {
-            return None;
-        }
-        let worth = if one.is_waiting { 2 } else { u8::from(is_young) };
-        Some((std::cmp::Reverse(one.neighbours), worth, one.bytes_per_second, std::cmp::Reverse(one.age)))
-    };
-    let ranked = crowd.enumerate().filter_map(|(number, one)| Some((rank(&one)?, number)));
-    ranked.min().map(|(_, number)| number)
+/// Always of the network that has the most connections, less those that went before; of its own whoever [`rank`] says. Whoever
+/// waits for us only where nobody else can go, whatever the network: that does not last.
+fn least_useful(crowd: impl Iterator<Item = Snapshot>, most: usize) -> Vec<usize> {
+    let ranked = crowd.enumerate().filter_map(|(number, one)| Some((one, rank(&one)?, number)));
+    let mut ranked: Vec<_> = ranked.collect();
+    ranked.sort_unstable_by_key(|(one, rank, _)| (one.network, *rank));
+    let (mut network, mut gone) = (None, 0);
+    let mut order: Vec<_> = ranked
+        .into_iter()
+        .map(|(one, rank, number)| {
+            gone = if network == Some(one.network) { gone + 1 } else { 0 };
+            network = Some(one.network);
+            (one.is_waiting, Reverse(one.neighbours.saturating_sub(gone)), rank, number)
+        })
+        .collect();
+    order.sort_unstable();
+    order.truncate(most);
+    order.into_iter().map(|(.., number)| number).collect()
+}
+
+/// Whoever of a network has the least makes way first; none: not at all.
+///
+/// First whoever takes least, be it that it is idle, still sends its head, or reads a byte a second; then whoever has only
+/// just come and asked nothing yet; last whoever waits for us. The oldest of equals. Never one that takes its bytes at a
+/// pace at which films are watched, or that has just asked for something.
+fn rank(one: &Snapshot) -> Option<(u8, u64, Reverse<Duration>)> {
+    let is_young = one.age < YOUNG;
+    if one.bytes_per_second >= PACE || (is_young && one.has_asked) {
+        return None;
+    }
+    let worth = if one.is_waiting { 2 } else { u8::from(is_young) };
+    Some((worth, one.bytes_per_second, Reverse(one.age)))
 }
 
 /// A third of the files that we may have open: another third is for what answers need, files or connections to drives, and
@@ -368,6 +419,10 @@ const PACE: u64 = 16 * 1024;
 /// Bytes of a connection that say nothing of whoever is at the other end: the two machines' buffers take them. Chosen: ours
 /// (`UNSENT`), the 416 KiB that Linux lets any program have for receiving, and as much again.
 const FREE: u64 = 1024 * 1024;
+/// How long a choice of who makes way holds. Chosen: nobody becomes a viewer in less.
+const CHOICE: Duration = Duration::from_millis(100);
+/// So many make one that is chosen with others. Chosen: 64 of 2,048, so that a newcomer costs as little as its handshake.
+const PORTION: usize = 32;
 /// Bytes that pings and the like take within the shortest sensible limit of idleness; chosen: some ten of them with TLS around.
 const CHATTER: u64 = 1024;
 /// Bytes are counted in this span of time and the one before it, thus over 5 to 10 s; chosen: players read in bursts some seconds

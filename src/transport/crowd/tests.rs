@@ -5,6 +5,7 @@ const AWAY: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
 
 /// One that has been idle for a while, alone at its address.
 const IDLE: Snapshot = Snapshot {
+    network: Network::V4([192, 0, 2, 1]),
     neighbours: 1,
     age: Duration::from_secs(30),
     has_asked: true,
@@ -13,7 +14,10 @@ const IDLE: Snapshot = Snapshot {
 };
 
 fn chosen<const N: usize>(crowd: [Snapshot; N]) -> Option<usize> {
-    least_useful(crowd.into_iter())
+    let all = least_useful(crowd.into_iter(), usize::MAX);
+    let one = least_useful(crowd.into_iter(), 1);
+    assert_eq!(all.first(), one.first());
+    one.first().copied()
 }
 
 async fn pass(time: Duration) {
@@ -27,10 +31,11 @@ async fn is_cut(place: &Place) -> bool {
 
 #[test]
 fn the_address_with_the_most_connections_makes_way() {
-    let many = Snapshot { neighbours: 3, bytes_per_second: 1000, ..IDLE };
+    let other = Network::V4([192, 0, 2, 2]);
+    let many = Snapshot { network: other, neighbours: 3, bytes_per_second: 1000, ..IDLE };
     assert_eq!(chosen([IDLE, many, IDLE]), Some(1));
     // Unless all of them watch films.
-    let films = Snapshot { neighbours: 3, bytes_per_second: 125_000, ..IDLE };
+    let films = Snapshot { network: other, neighbours: 3, bytes_per_second: 125_000, ..IDLE };
     assert_eq!(chosen([films, films, films, IDLE]), Some(3));
 }
 
@@ -181,6 +186,20 @@ fn the_machines_of_one_ipv6_network_count_as_one_and_mapped_ones_as_ipv4() {
     assert_eq!(network("2001:db8::1"), network("2001:db8::ffff:1"));
     assert_ne!(network("2001:db8::1"), network("2001:db8:0:1::1"));
     assert_eq!(network("::ffff:192.0.2.1"), network("192.0.2.1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_was_chosen_and_has_begun_to_watch_stays() {
+    let crowd = Crowd::new(64);
+    let mut places: Vec<_> = (0..64).map(|_| crowd.enter(HOME).unwrap()).collect();
+    pass(Duration::from_secs(2)).await;
+    // Two of 64 are chosen at a time.
+    places.push(crowd.enter(AWAY).unwrap());
+    let next = Arc::clone(crowd.0.room().next.last().unwrap());
+    next.took(2 << 20);
+    places.push(crowd.enter(AWAY).unwrap());
+    assert!(crowd.0.room().seats(&next));
+    assert_eq!(crowd.count(), 64);
 }
 
 #[test]
