@@ -18,6 +18,7 @@
 //!
 //! | room | answers |
 //! |---|---|
+//! | [`access`] | who is asking, and what of the tree they may see |
 //! | [`app`] | how it is put together: the only file that sees every room |
 //! | [`config`] | what the operator wrote, with every fault at once |
 //! | [`transport`] | connections: accept, who makes way when there are too many, TLS, HTTP/1.1 and HTTP/2, drain |
@@ -63,7 +64,7 @@
 //! # Where state lives
 //!
 //! Links, previews, playlists and the entries in use live in bounded caches and end with the process. On disk, in the state
-//! folder, are the API token, each account's tokens, sealed, with the key unless the operator has it, the entries that drives
+//! folder, are the API token, the passwords of devices, the keys of exported addresses, each account's tokens, sealed, with the key unless the operator has it, the entries that drives
 //! have listed, and, if the operator wants it, blocks of files; see [`state`]. The stream engine holds what is being read: the
 //! accounts' connections, and at most a window for each stream.
 

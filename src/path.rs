@@ -210,6 +210,14 @@ fn malformed(words: &'static str) -> Error {
     Error::new(ErrorKind::Invalid, "read a path").saying(words)
 }
 
+/// How many cases a property is tried with, where it is about what must never open: 10,000, or as `PROPTEST_CASES` says.
+#[cfg(test)]
+pub(crate) fn cases() -> u32 {
+    #[expect(clippy::disallowed_methods, reason = "it is proptest's own variable, and no setting of ours")]
+    let said = std::env::var("PROPTEST_CASES").ok();
+    said.and_then(|cases| cases.parse().ok()).unwrap_or(10_000)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -251,6 +259,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(cases()))]
+
         #[test]
         fn any_name_survives_the_round_trip_through_an_address(names in prop::collection::vec("[^/\0]{1,40}", 0..6)) {
             prop_assume!(names.iter().all(|name| name != "." && name != ".."));

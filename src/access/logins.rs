@@ -186,7 +186,7 @@ impl Logins {
             Given::Static(secret) => (b's', secret),
         };
         let mut mac = self.key.clone();
-        mac.update(&user.hash.fingerprint());
+        mac.update(user.hash.fingerprint());
         mac.update(&[kind]);
         mac.update(secret.expose().as_bytes());
         mac.finalize().into_bytes().into()

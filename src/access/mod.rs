@@ -161,11 +161,3 @@ impl fmt::Debug for Visitor {
         }
     }
 }
-
-/// How many cases a property is tried with, where it is about what must never open: 10,000, or as `PROPTEST_CASES` says.
-#[cfg(test)]
-fn cases() -> u32 {
-    #[expect(clippy::disallowed_methods, reason = "it is proptest's own variable, and no setting of ours")]
-    let said = std::env::var("PROPTEST_CASES").ok();
-    said.and_then(|cases| cases.parse().ok()).unwrap_or(10_000)
-}

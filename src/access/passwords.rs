@@ -21,6 +21,7 @@ pub struct PasswordHash {
     phc: phc::PasswordHash,
     /// Whether it is of AList's static hash of the password.
     is_of_static: bool,
+    fingerprint: [u8; 32],
 }
 
 /// What somebody gives to be checked against it.
@@ -54,7 +55,7 @@ impl PasswordHash {
         let phc: phc::PasswordHash = hasher
             .hash_password(static_hash(password).expose().as_bytes())
             .map_err(|error| failed(error.to_string()))?;
-        Ok(Self { phc, is_of_static: true })
+        Ok(Self::of(phc, true))
     }
 
     /// Reads a hash in PHC form.
@@ -73,7 +74,7 @@ impl PasswordHash {
                 "costs more than a small machine can give each login: at most 64 MiB, and m times t at most 262,144",
             );
         }
-        Ok(Self { phc, is_of_static: params.data() == OF_STATIC })
+        Ok(Self::of(phc, params.data() == OF_STATIC))
     }
 
     /// Whether what was given fits. Takes some 50 ms of a processor and the memory that the hash names: not for a thread that
@@ -98,8 +99,13 @@ impl PasswordHash {
     }
 
     /// What stands for this hash where it must not be written: another one has another.
-    pub fn fingerprint(&self) -> [u8; 32] {
-        Sha256::digest(self.expose()).into()
+    pub fn fingerprint(&self) -> &[u8; 32] {
+        &self.fingerprint
+    }
+
+    fn of(phc: phc::PasswordHash, is_of_static: bool) -> Self {
+        let fingerprint = Sha256::digest(phc.to_string()).into();
+        Self { phc, is_of_static, fingerprint }
     }
 }
 

@@ -47,8 +47,8 @@ pub struct Sight {
     /// Who it is.
     pub visitor: Visitor,
     rules: Rules,
-    /// The rules whose password was given, by number.
-    unlocked: Arc<[usize]>,
+    /// The rules whose password was given, by number; none for none.
+    unlocked: Option<Arc<[usize]>>,
 }
 
 /// What is said of a path.
@@ -118,7 +118,8 @@ impl Rules {
             };
             unlocked.extend(self.0.iter().position(is_it));
         }
-        Sight { visitor, rules: self.clone(), unlocked: unlocked.into() }
+        let unlocked = (!unlocked.is_empty()).then(|| unlocked.into());
+        Sight { visitor, rules: self.clone(), unlocked }
     }
 
     /// What to show from now on, where `password` is that of a rule.
@@ -160,7 +161,7 @@ impl Sight {
             if !rule.users.is_empty() && !self.visitor.name().is_some_and(is_meant) {
                 return Verdict::Denied;
             }
-            if rule.password.is_some() && !self.unlocked.contains(&number) {
+            if rule.password.is_some() && !self.unlocked().contains(&number) {
                 verdict = Verdict::Locked(number);
             }
         }
@@ -185,7 +186,11 @@ impl Sight {
         }
         let fits = |number: &usize| self.rules.proof_for(*number, password).is_some();
         let given = (0..self.rules.0.len()).filter(fits);
-        Self { unlocked: self.unlocked.iter().copied().chain(given).collect(), ..self.clone() }
+        Self { unlocked: Some(self.unlocked().iter().copied().chain(given).collect()), ..self.clone() }
+    }
+
+    fn unlocked(&self) -> &[usize] {
+        self.unlocked.as_deref().unwrap_or_default()
     }
 
     /// Whether a name on the way is one that is hidden in its folder.
@@ -318,7 +323,7 @@ mod tests {
 
     proptest! {
         // 10,000 cases, and a million in the long run: `PROPTEST_CASES=1000000 cargo test --release scope`.
-        #![proptest_config(ProptestConfig::with_cases(super::super::cases()))]
+        #![proptest_config(ProptestConfig::with_cases(crate::path::cases()))]
 
         #[test]
         fn scope_is_what_lies_below_by_component(root in "(/[ab.]{1,3}){0,3}", at in "(/[ab.%]{1,3}){0,5}") {

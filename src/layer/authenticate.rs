@@ -80,12 +80,7 @@ impl Gate {
         }
     }
 
-    fn judge(
-        &self,
-        requirement: &Requirement,
-        who: Who,
-        mut request: Request,
-    ) -> Result<Request, Box<Response>> {
+    fn judge(&self, requirement: &Requirement, who: Who, request: Request) -> Result<Request, Box<Response>> {
         let is_media = matches!(requirement, Requirement::Signature { .. });
         let (known, refusal) = match who {
             Who::Known(visitor) => (Some(visitor), None),
@@ -106,15 +101,13 @@ impl Gate {
                 None => return Err(unknown(refusal, is_media)),
             },
             Requirement::Signature { path, sign } => {
-                let may = |visitor: &Visitor| {
-                    self.sight(visitor.clone(), request.headers()).of(path) == Verdict::Allowed
-                };
                 let visitor = known.or_else(|| self.admission.stranger(Some(path)));
+                let sight = visitor.map(|visitor| self.sight(visitor, request.headers()));
                 let is_signed = || sign.as_ref().is_some_and(|sign| self.admission.is_signed(path, sign));
-                match visitor {
-                    Some(visitor) if may(&visitor) => (None, visitor),
+                match sight {
+                    Some(sight) if sight.of(path) == Verdict::Allowed => return Ok(carrying(request, sight)),
                     _ if is_signed() => (None, Visitor::Signed),
-                    Some(visitor) => (Some(path), visitor),
+                    Some(sight) => (Some(path), sight.visitor),
                     None => return Err(unknown(refusal, is_media)),
                 }
             }
@@ -137,8 +130,7 @@ impl Gate {
             Verdict::Denied if !sight.visitor.is_known() => return Err(unknown(refusal, is_media)),
             Verdict::Denied => return Err(forbidden()),
         }
-        request.extensions_mut().insert(sight);
-        Ok(request)
+        Ok(carrying(request, sight))
     }
 
     fn sight(&self, visitor: Visitor, headers: &HeaderMap) -> Sight {
@@ -156,6 +148,12 @@ impl Gate {
             Err(refusal) => Who::Unknown(Some(refusal)),
         }
     }
+}
+
+/// The request with what its sender may see.
+fn carrying(mut request: Request, sight: Sight) -> Request {
+    request.extensions_mut().insert(sight);
+    request
 }
 
 /// The methods that a route takes; the rest is 405. Those that read bodies see to theirs.
