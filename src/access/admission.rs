@@ -124,7 +124,7 @@ impl Admission {
             (Err(refusal), user) => {
                 // Of a name that is nobody's perhaps nothing may be written: passwords get typed there too.
                 let user = user.map(|user| &*user.name);
-                tracing::warn!(place = place.number(), user, ?refusal, "a login was refused");
+                tracing::warn!(from = %place, user, ?refusal, "a login was refused");
                 Err(refusal)
             }
         }

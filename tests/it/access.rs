@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
+use crate::process::{Server, sluice};
 use crate::support::{Reply, Rig, Setup, Site, client, sign};
 
 /// Of `secret`, with the least costs there are, so that a debug build is not slow.
@@ -87,6 +88,29 @@ async fn no_route_answers_anybody_but_those_that_give_away_nothing() {
     assert_eq!(post(&rig.site, "/api/auth/login", &nobody).await.1["code"], 400);
     assert_eq!(get(&rig.site, "/api/auth/logout", "").await.status, 200);
     assert_eq!(rig.sim.counts().api_calls(), asked, "the drive was asked nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_the_operators_routes_only_the_sign_of_life_answers_everybody() {
+    let sim = drive_sim::Sim::builder().start().await.unwrap();
+    let folder = TempDir::new().unwrap();
+    let text = crate::support::configuration(&sim, &closed(users(&[("anna", "/", "\"read\"")])))
+        .replace("admin_listen = \"\"", "admin_listen = \"127.0.0.1:0\"");
+    std::fs::write(folder.path().join("sluice.toml"), text).unwrap();
+    let mut command = sluice(folder.path());
+    command.arg("serve");
+    let mut server = Server::start(command);
+    let admin = server.next_line().trim().strip_prefix("listening on ").unwrap().to_owned();
+    let get = async |path: &str, authorization: &str| {
+        let ask = client().get(format!("{admin}{path}")).header("authorization", authorization);
+        ask.send().await.unwrap().status().as_u16()
+    };
+    for path in sluice::serve::admin::ROUTES.into_iter().chain(["/", "/nothing"]) {
+        let expected = if path == "/healthz" { 200 } else { 401 };
+        assert_eq!(get(path, "").await, expected, "{path}");
+        assert_ne!(get(path, "Bearer test-token").await, 401, "{path}");
+    }
+    assert_eq!(get("/metrics", &basic("anna", "secret")).await, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -73,13 +73,14 @@ impl Feed {
         let held = state.ring.end().saturating_sub(lead);
         let until = state.seats.iter().map(|seat| seat.until).max().unwrap_or(0);
         let is_contended = self.account().is_some_and(|account| account.is_contended(now));
+        let window = self.ahead();
         let ahead = if is_contended {
             // A full window carries the viewer over the others' turns. Topped up late, so that turns stay long.
-            if held < self.window / 2 { self.window } else { held }
+            if held < window / 2 { window } else { held }
         } else {
             // Whoever has read on for a while is likely to; whoever seeks about should cost little.
             let taken = state.seats.iter().map(|seat| seat.taken).max().unwrap_or(0);
-            (taken / 2).min(self.window / 2)
+            (taken / 2).min(window / 2)
         };
         (lead + ahead).min(until)
     }

@@ -301,7 +301,7 @@ impl Feed {
         let Some(account) = self.account().filter(|_| self.is_shared) else { return wanted };
         let rate = state.rate();
         let len = if account.is_contended(now) {
-            let room = (state.lead() + self.window).saturating_sub(at);
+            let room = (state.lead() + self.ahead()).saturating_sub(at);
             let turn = rate.map_or(SMALLEST_PART, |rate| (rate * SHARED_TURN.as_secs_f64()) as u64);
             turn.clamp(SMALLEST_PART, room.max(SMALLEST_PART))
         } else if state.hunger.is_hungry()
@@ -315,6 +315,13 @@ impl Feed {
             lasting.max(state.part_len.saturating_mul(2)).clamp(FIRST_PART, LARGEST_PART)
         };
         len.clamp(1, wanted)
+    }
+
+    /// How far to read ahead of a reader: a window, or a small part of one where all together hold much already, so that many readers
+    /// do not take what a small machine has.
+    fn ahead(&self) -> u64 {
+        let is_roomy = self.held_by_all.load(Ordering::Relaxed) < AHEAD_BY_ALL;
+        if is_roomy { self.window } else { self.window.min(AHEAD_IN_A_CROWD) }
     }
 
     /// Lets go what no reader needs and nobody is likely to.
@@ -476,3 +483,7 @@ const IDLE: Duration = Duration::from_millis(100);
 const WANDERING: u64 = 4 << 20;
 /// Bytes that all feeds may hold together for readers that may come; a quarter of what a small machine gives us.
 const HELD_BY_ALL: u64 = 32 << 20;
+/// Bytes that all feeds may hold together until each reads but a little ahead; chosen: sixteen whole windows, half of what a small machine gives us.
+const AHEAD_BY_ALL: u64 = 64 << 20;
+/// That little; chosen: two of the smallest parts.
+const AHEAD_IN_A_CROWD: u64 = 2 * SMALLEST_PART;

@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
+use crate::http;
 use crate::http::body::Watch;
 
 /// All that are connected to some listeners. Clones are the same crowd.
@@ -33,7 +34,7 @@ struct Shared {
 struct Room {
     members: Vec<Arc<Member>>,
     /// How many connections each network has.
-    networks: HashMap<Network, Arc<AtomicU32>>,
+    networks: HashMap<http::Place, Arc<AtomicU32>>,
     /// Who makes way next, the last first, and when that was chosen.
     next: Vec<Arc<Member>>,
     chosen: Option<Instant>,
@@ -44,7 +45,7 @@ struct Room {
 #[derive(Debug)]
 pub(super) struct Member {
     crowd: Arc<Shared>,
-    network: Network,
+    network: http::Place,
     /// How many connections its network has, itself included.
     neighbours: Arc<AtomicU32>,
     since: Instant,
@@ -83,17 +84,10 @@ pub(super) struct UnderWay {
     takes_place: bool,
 }
 
-/// What one address counts as: for IPv6 its /64, since a single machine has all of that.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-enum Network {
-    V4([u8; 4]),
-    V6([u8; 8]),
-}
-
 /// What decides whether a connection makes way.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Snapshot {
-    network: Network,
+    network: http::Place,
     /// Connections of its network, itself included.
     neighbours: u32,
     age: Duration,
@@ -129,7 +123,7 @@ impl Crowd {
             self.0.leave(&mut room, &victim);
             victim.cut.notify_one();
         }
-        let network = Network::of(peer);
+        let network = http::Place::of(peer);
         let neighbours = Arc::clone(room.networks.entry(network).or_default());
         neighbours.fetch_add(1, Ordering::Relaxed);
         self.0.taken.fetch_add(1, Ordering::Relaxed);
@@ -332,20 +326,6 @@ impl Drop for UnderWay {
         self.member.requests.fetch_sub(1, Ordering::Relaxed);
         if self.takes_place {
             self.member.crowd.taken.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-}
-
-// === impl Network ===
-
-impl Network {
-    fn of(peer: IpAddr) -> Self {
-        match peer.to_canonical() {
-            IpAddr::V4(address) => Self::V4(address.octets()),
-            IpAddr::V6(address) => {
-                let [a, b, c, d, e, f, g, h, ..] = address.octets();
-                Self::V6([a, b, c, d, e, f, g, h])
-            }
         }
     }
 }

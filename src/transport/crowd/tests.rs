@@ -5,7 +5,7 @@ const AWAY: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
 
 /// One that has been idle for a while, alone at its address.
 const IDLE: Snapshot = Snapshot {
-    network: Network::V4([192, 0, 2, 1]),
+    network: http::Place::NOWHERE,
     neighbours: 1,
     age: Duration::from_secs(30),
     has_asked: true,
@@ -31,7 +31,7 @@ async fn is_cut(place: &Place) -> bool {
 
 #[test]
 fn the_address_with_the_most_connections_makes_way() {
-    let other = Network::V4([192, 0, 2, 2]);
+    let other = http::Place::of(AWAY);
     let many = Snapshot { network: other, neighbours: 3, bytes_per_second: 1000, ..IDLE };
     assert_eq!(chosen([IDLE, many, IDLE]), Some(1));
     // Unless all of them watch films.
@@ -182,7 +182,7 @@ async fn a_connection_that_takes_nothing_stalls_unless_it_waits_for_us() {
 
 #[test]
 fn the_machines_of_one_ipv6_network_count_as_one_and_mapped_ones_as_ipv4() {
-    let network = |text: &str| Network::of(text.parse().unwrap());
+    let network = |text: &str| http::Place::of(text.parse().unwrap());
     assert_eq!(network("2001:db8::1"), network("2001:db8::ffff:1"));
     assert_ne!(network("2001:db8::1"), network("2001:db8:0:1::1"));
     assert_eq!(network("::ffff:192.0.2.1"), network("192.0.2.1"));
