@@ -148,6 +148,11 @@ impl Admission {
         Ok(proof.map(str::to_owned))
     }
 
+    /// Notes a token that is none of ours.
+    pub fn wrong_token(&self, place: Place) -> Refusal {
+        self.0.logins.wrong("\ntoken", place)
+    }
+
     /// A token for a user who has just logged in.
     pub fn issue(&self, user: &User) -> Secret {
         self.0.tokens.make(user, self.0.clock.wall().as_secs())

@@ -100,13 +100,12 @@ impl Gate {
                 Some(visitor) => (path.as_ref(), visitor),
                 None => return Err(unknown(refusal, is_media)),
             },
-            Requirement::Signature { path, sign } => {
+            Requirement::Signature { path, .. } => {
                 let visitor = known.or_else(|| self.admission.stranger(Some(path)));
                 let sight = visitor.map(|visitor| self.sight(visitor, request.headers()));
-                let is_signed = || sign.as_ref().is_some_and(|sign| self.admission.is_signed(path, sign));
                 match sight {
                     Some(sight) if sight.of(path) == Verdict::Allowed => return Ok(carrying(request, sight)),
-                    _ if is_signed() => (None, Visitor::Signed),
+                    _ if self.is_signed(requirement) => (None, Visitor::Signed),
                     Some(sight) => (Some(path), sight.visitor),
                     None => return Err(unknown(refusal, is_media)),
                 }
@@ -140,6 +139,13 @@ impl Gate {
         let proofs =
             pairs.filter_map(|pair| pair.trim().strip_prefix(PROOF)?.split_once('=').map(|(_, proof)| proof));
         self.admission.sight(visitor, proofs)
+    }
+
+    fn is_signed(&self, requirement: &Requirement) -> bool {
+        match requirement {
+            Requirement::Signature { path, sign: Some(sign) } => self.admission.is_signed(path, sign),
+            _ => false,
+        }
     }
 
     async fn settle(&self, name: &str, given: Given, place: Place) -> Who {
@@ -243,39 +249,43 @@ where
                 self.gate.admission.glance(value.and_then(Credentials::parse))
             }
         };
+        let place = request.extensions().get::<Peer>().map_or(Place::NOWHERE, |peer| Place::of(peer.0));
         let who = match glance {
             Glance::Known(visitor) => Who::Known(visitor),
-            Glance::Nobody | Glance::Wrong => Who::Unknown(None),
+            Glance::Nobody => Who::Unknown(None),
+            Glance::Wrong => Who::Unknown(Some(self.gate.admission.wrong_token(place))),
+            // Whoever shows a signature that holds need not be known, and no password is looked at for it.
+            Glance::Unsettled { .. } if self.gate.is_signed(&requirement) => Who::Unknown(None),
             Glance::Unsettled { name, password } => {
-                // Whoever shows a signature that holds need not be known, and no password is looked at for it.
-                if let Requirement::Signature { path, sign: Some(sign) } = &requirement
-                    && self.gate.admission.is_signed(path, sign)
-                {
-                    Who::Unknown(None)
-                } else {
-                    let (gate, mut inner) = (Arc::clone(&self.gate), self.inner.clone());
-                    let place =
-                        request.extensions().get::<Peer>().map_or(Place::NOWHERE, |peer| Place::of(peer.0));
-                    return Either::Right(Either::Right(Box::pin(async move {
-                        let who = gate.settle(&name, Given::Password(password), place).await;
-                        match gate.admit(&requirement, who, request) {
-                            Ok(request) => {
-                                std::future::poll_fn(|cx| inner.poll_ready(cx)).await?;
-                                inner.call(request).await
-                            }
-                            Err(response) => Ok(*response),
+                let (gate, mut inner) = (Arc::clone(&self.gate), self.inner.clone());
+                return Either::Right(Either::Right(Box::pin(async move {
+                    let who = gate.settle(&name, Given::Password(password), place).await;
+                    match gate.admit(&requirement, who, request) {
+                        Ok(request) => {
+                            std::future::poll_fn(|cx| inner.poll_ready(cx)).await?;
+                            inner.call(request).await
                         }
-                    })));
-                }
+                        Err(response) => Ok(*response),
+                    }
+                })));
             }
         };
+        let is_guessing = matches!(who, Who::Unknown(Some(Refusal::TooOften(_))));
         match self.gate.admit(&requirement, who, request) {
             Ok(request) => Either::Left(self.inner.call(request)),
+            // A token is looked at in no time, so whoever tries them waits for the answers; a right one passes all the same.
+            Err(response) if is_guessing => Either::Right(Either::Right(Box::pin(async move {
+                tokio::time::sleep(GUESSING).await;
+                Ok(*response)
+            }))),
             Err(response) => Either::Right(Either::Left(ready(Ok(*response)))),
         }
     }
 }
 
+/// How long each answer takes to somebody who tries tokens; chosen: with all connections there may be, still too few tries for any token that
+/// is not a word.
+const GUESSING: Duration = Duration::from_secs(1);
 const TOO_OFTEN: &str = "wrong passwords too often, try again later";
 const BUSY: &str = "too many logins at once, try again shortly";
 const BUSY_FOR: Duration = Duration::from_secs(2);
@@ -442,6 +452,28 @@ mod tests {
             (429, &HeaderValue::from(3))
         );
         assert_eq!(unknown(Some(Refusal::Busy), true).status(), 503);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_tries_tokens_waits_and_the_right_one_passes() {
+        let state = tempfile::tempdir().unwrap();
+        let token = Secret::new("test-token");
+        let admission = Admission::new(&settings(false, true), token, state.path(), Clock::new()).unwrap();
+        let inner = service_fn(|_: Request| async { Ok::<_, Error>(Response::new(Body::empty())) });
+        let login: Classify = Arc::new(|_| Requirement::Login(None));
+        let gate = AuthenticateLayer::new(admission, login).layer(inner);
+        let ask = async |token: &str| {
+            let request = get("/").header("authorization", token).body(()).unwrap();
+            gate.clone().oneshot(request).await.unwrap().status().as_u16()
+        };
+        let began = tokio::time::Instant::now();
+        let mut last = 0;
+        for guess in 0..30 {
+            last = ask(&format!("guess-{guess}")).await;
+        }
+        assert_eq!((last, began.elapsed()), (429, GUESSING * 21));
+        let began = tokio::time::Instant::now();
+        assert_eq!((ask("test-token").await, began.elapsed()), (200, Duration::ZERO));
     }
 
     #[tokio::test]

@@ -3,11 +3,11 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::crowd::Member;
 
@@ -21,13 +21,15 @@ pub(super) struct Patient<S> {
     /// Set at the first wait and left standing: a write that goes on costs no timer.
     timer: Option<Pin<Box<Sleep>>>,
     member: Option<Arc<Member>>,
+    /// Set once all was sent, while the other end has not closed yet.
+    lingers: Option<Pin<Box<Sleep>>>,
 }
 
 // === impl Patient ===
 
 impl<S> Patient<S> {
     pub(super) fn new(stream: S, limit: Duration) -> Self {
-        Self { stream, limit, waiting_since: None, timer: None, member: None }
+        Self { stream, limit, waiting_since: None, timer: None, member: None, lingers: None }
     }
 
     /// Has what is taken counted for `member`.
@@ -74,7 +76,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.count(&polled);
@@ -101,9 +103,30 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        let Self { stream, lingers, .. } = &mut *self;
+        if lingers.is_none() {
+            ready!(Pin::new(&mut *stream).poll_shutdown(cx))?;
+        }
+        // A socket that is closed with something unread in it, as what HTTP/2 says of its windows, is reset, and the other end loses what
+        // it has not read yet of the answer. So the rest is read, until the other end has closed too.
+        let lingers = lingers.get_or_insert_with(|| Box::pin(sleep(LINGER)));
+        let mut rest = [0; 1024];
+        loop {
+            let mut rest = ReadBuf::new(&mut rest);
+            match Pin::new(&mut *stream).poll_read(cx, &mut rest) {
+                Poll::Ready(Ok(())) if !rest.filled().is_empty() => {}
+                Poll::Ready(_) => return Poll::Ready(Ok(())),
+                Poll::Pending => return lingers.as_mut().poll(cx).map(Ok),
+            }
+            if lingers.is_elapsed() {
+                return Poll::Ready(Ok(()));
+            }
+        }
     }
 }
+
+/// How long the other end has to close; chosen: it needs a round trip and what it takes to read what is on its way.
+const LINGER: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {
@@ -120,6 +143,31 @@ mod tests {
         let error = Patient::new(near, LIMIT).write_all(&[0; 1001]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert_eq!(started.elapsed(), LIMIT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_still_comes_after_the_last_byte_is_read_until_the_other_end_closes() {
+        let (near, mut far) = duplex(1000);
+        let mut near = Patient::new(near, LIMIT);
+        let started = Instant::now();
+        let closing = async {
+            near.write_all(b"the end").await.unwrap();
+            near.shutdown().await.unwrap();
+        };
+        let reading = async {
+            far.write_all(&[0; 5000]).await.unwrap();
+            tokio::time::sleep(LINGER / 2).await;
+            let mut read = String::new();
+            far.read_to_string(&mut read).await.unwrap();
+            drop(far);
+            read
+        };
+        let ((), read) = tokio::join!(closing, reading);
+        assert_eq!((&*read, started.elapsed()), ("the end", LINGER / 2));
+        // One that stays is left.
+        let (near, _far) = duplex(1000);
+        Patient::new(near, LIMIT).shutdown().await.unwrap();
+        assert_eq!(started.elapsed(), LINGER / 2 + LINGER);
     }
 
     #[tokio::test(start_paused = true)]

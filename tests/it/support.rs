@@ -119,9 +119,9 @@ pub(crate) fn configuration(sim: &Sim, setup: &Setup) -> String {
         // The simulator's tree lies in the resource drive.
         writeln!(text, "drive_type = \"resource\"").unwrap();
     }
-    // Somewhat less than the drive allows: where tests share two cores with browsers, calls arrive closer together than they were
-    // made, and a drive that counts to the millisecond refuses one.
-    for (rate, calm) in [("rate_list", 3.5), ("rate_other", 12.0)] {
+    // Less than the drive allows: where tests share two cores with browsers and compilers, calls arrive up to some 50 ms closer together
+    // than they were made, and a drive that counts to the millisecond refuses one.
+    for (rate, calm) in [("rate_list", 3.0), ("rate_other", 8.0)] {
         if !setup.options.contains(rate) {
             writeln!(text, "{rate} = {calm:?}").unwrap();
         }
