@@ -199,7 +199,7 @@ async fn the_page_of_an_account_is_for_administrators_alone() {
         "<li>the login is good</li>",
         "<li>no third-party package<span>",
         "<li>1000 B of 8.0 TiB used</li>",
-        "<li>calls a second at present: link 0.9, list 3.5, other 11.",
+        "<li>calls a second at present: link 0.9, list 3.0, other 7.",
         "<form method=\"post\">",
     ] {
         assert!(text.contains(part), "{part} in {text}");
