@@ -62,7 +62,7 @@ impl Devices {
         let password = spelled(&bytes);
         let hash = hash(&password);
         let add = |devices: &mut Vec<Device>| {
-            // A number that was given once means nobody else later.
+            // Behind all that there are; that of the last one may come again once it is taken back.
             let id = devices.iter().map(|device| device.id).max().unwrap_or(0) + 1;
             devices.push(Device { id, user: user.to_owned(), name: name.to_owned(), made: now, hash });
         };
@@ -91,9 +91,7 @@ impl Devices {
 /// Four groups of four, without letters that look like others: it is typed with a remote control.
 fn spelled(bytes: &[u8]) -> String {
     let mut letters = Specification::new();
-    letters.symbols.push_str("abcdefghjkmnpqrstuvwxyz23456789_");
-    letters.symbols.truncate(31);
-    letters.symbols.push('0');
+    letters.symbols.push_str("abcdefghjkmnpqrstuvwxyz023456789");
     let letters = letters.encoding().expect("32 symbols that differ").encode(bytes);
     let groups: Vec<_> = letters.as_bytes().chunks(4).map(|group| String::from_utf8_lossy(group)).collect();
     groups.join("-")

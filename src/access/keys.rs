@@ -29,7 +29,7 @@ pub struct Ring {
     keys: Vec<Key>,
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Clone, Deserialize, Serialize)]
 struct Key {
     id: u32,
     /// In seconds since the Unix epoch.
@@ -53,7 +53,7 @@ impl Keys {
     /// `Internal` where the state folder cannot be written.
     pub fn sign(&self, path: &VirtualPath, expire: u64, now: u64) -> Result<String> {
         let is_young = |key: &Key| now < key.made.saturating_add(ROTATED_S);
-        let newest = |ring: &Ring| ring.keys.last().filter(|key| is_young(key)).map(Key::clone);
+        let newest = |ring: &Ring| ring.keys.last().filter(|key| is_young(key)).cloned();
         let key = match newest(&self.0.get()) {
             Some(key) => key,
             None => {
@@ -128,10 +128,6 @@ impl Ring {
 // === impl Key ===
 
 impl Key {
-    fn clone(&self) -> Self {
-        Self { id: self.id, made: self.made, secret: self.secret.clone() }
-    }
-
     fn tag(&self, covered: &VirtualPath, expire: u64) -> Result<Hmac<Sha256>> {
         let secret = Secret::new(self.secret.as_str());
         let bytes = HEXLOWER.decode(secret.expose().as_bytes()).map_err(|_| {
