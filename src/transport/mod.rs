@@ -79,6 +79,10 @@ pub async fn run(
             },
             () = stop.cancelled() => break,
         };
+        if crowd.is_full() {
+            // Those who have just come must be heard before others take their places.
+            tokio::task::yield_now().await;
+        }
         let Some(place) = crowd.enter(peer) else {
             // To answer over TLS would take a handshake, thus a place.
             if listener.certificates().is_none() {

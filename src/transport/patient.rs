@@ -21,6 +21,8 @@ pub(super) struct Patient<S> {
     /// Set at the first wait and left standing: a write that goes on costs no timer.
     timer: Option<Pin<Box<Sleep>>>,
     member: Option<Arc<Member>>,
+    /// Whether anything was read yet.
+    has_read: bool,
     /// Set once all was sent, while the other end has not closed yet.
     lingers: Option<Pin<Box<Sleep>>>,
 }
@@ -29,7 +31,7 @@ pub(super) struct Patient<S> {
 
 impl<S> Patient<S> {
     pub(super) fn new(stream: S, limit: Duration) -> Self {
-        Self { stream, limit, waiting_since: None, timer: None, member: None, lingers: None }
+        Self { stream, limit, waiting_since: None, timer: None, member: None, has_read: false, lingers: None }
     }
 
     /// Has what is taken counted for `member`.
@@ -72,7 +74,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if !self.has_read && !buf.filled().is_empty() {
+            self.has_read = true;
+            if let Some(member) = &self.member {
+                member.speaks();
+            }
+        }
+        polled
     }
 }
 

@@ -51,6 +51,7 @@ pub(super) struct Member {
     since: Instant,
     /// Where it stands in the room; only touched under the lock.
     seat: AtomicUsize,
+    has_spoken: AtomicBool,
     has_asked: AtomicBool,
     /// Requests whose answer has not begun.
     waiting: AtomicU32,
@@ -91,6 +92,8 @@ struct Snapshot {
     /// Connections of its network, itself included.
     neighbours: u32,
     age: Duration,
+    /// Whether anything has come.
+    has_spoken: bool,
     /// Whether the head of a request has ever come whole.
     has_asked: bool,
     /// Whether a request waits for the beginning of its answer, which is our doing or the drive's.
@@ -109,6 +112,11 @@ impl Crowd {
         Self(Arc::new(Shared { most, began, taken, room }))
     }
 
+    /// Whether the next one takes another's place.
+    pub(super) fn is_full(&self) -> bool {
+        self.0.taken.load(Ordering::Relaxed) >= self.0.most
+    }
+
     /// How many are connected.
     pub fn count(&self) -> usize {
         self.0.room().members.len()
@@ -118,7 +126,7 @@ impl Crowd {
     /// good use of theirs.
     pub(super) fn enter(&self, peer: IpAddr) -> Option<Place> {
         let mut room = self.0.room();
-        if self.0.taken.load(Ordering::Relaxed) >= self.0.most {
+        if self.is_full() {
             let victim = room.victim(Instant::now())?;
             self.0.leave(&mut room, &victim);
             victim.cut.notify_one();
@@ -133,6 +141,7 @@ impl Crowd {
             neighbours,
             since: Instant::now(),
             seat: AtomicUsize::new(room.members.len()),
+            has_spoken: AtomicBool::new(false),
             has_asked: AtomicBool::new(false),
             waiting: AtomicU32::new(0),
             requests: AtomicU32::new(0),
@@ -228,6 +237,11 @@ impl Member {
         }
     }
 
+    /// Says that the first bytes have come.
+    pub(super) fn speaks(&self) {
+        self.has_spoken.store(true, Ordering::Relaxed);
+    }
+
     /// Says that the head of a request has come, and that its answer has not begun.
     pub(super) fn waits(self: &Arc<Self>) -> Waiting {
         self.has_asked.store(true, Ordering::Relaxed);
@@ -274,6 +288,7 @@ impl Member {
             network: self.network,
             neighbours: self.neighbours.load(Ordering::Relaxed),
             age,
+            has_spoken: self.has_spoken.load(Ordering::Relaxed),
             has_asked: self.has_asked.load(Ordering::Relaxed),
             is_waiting: self.waiting.load(Ordering::Relaxed) > 0,
             bytes_per_second: bytes.saturating_mul(1000) / in_ms / requests,
@@ -355,14 +370,14 @@ fn least_useful(crowd: impl Iterator<Item = Snapshot>, most: usize) -> Vec<usize
 /// Whoever of a network has the least makes way first; none: not at all.
 ///
 /// First whoever takes least, be it that it is idle, still sends its head, or reads a byte a second; then whoever has only
-/// just come and asked nothing yet; last whoever waits for us. The oldest of equals. Never one that takes its bytes at a
-/// pace at which films are watched, or that has just asked for something.
+/// just come and said nothing yet: a viewer says all at once. Last whoever waits for us. The oldest of equals. Never one that takes
+/// its bytes at a pace at which films are watched, or that has just asked for something.
 fn rank(one: &Snapshot) -> Option<(u8, u64, Reverse<Duration>)> {
     let is_young = one.age < YOUNG;
     if one.bytes_per_second >= PACE || (is_young && one.has_asked) {
         return None;
     }
-    let worth = if one.is_waiting { 2 } else { u8::from(is_young) };
+    let worth = if one.is_waiting { 2 } else { u8::from(is_young && !one.has_spoken) };
     Some((worth, one.bytes_per_second, Reverse(one.age)))
 }
 

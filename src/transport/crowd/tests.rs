@@ -8,6 +8,7 @@ const IDLE: Snapshot = Snapshot {
     network: http::Place::NOWHERE,
     neighbours: 1,
     age: Duration::from_secs(30),
+    has_spoken: true,
     has_asked: true,
     is_waiting: false,
     bytes_per_second: 0,
@@ -51,8 +52,10 @@ fn whoever_takes_least_makes_way_and_of_equals_the_oldest() {
 #[test]
 fn whoever_waits_for_us_goes_last_and_whoever_has_just_asked_not_at_all() {
     let waiting = Snapshot { is_waiting: true, ..IDLE };
-    let new = Snapshot { age: Duration::from_millis(1), has_asked: false, ..IDLE };
-    let asked = Snapshot { has_asked: true, ..new };
+    let new = Snapshot { age: Duration::from_millis(1), has_spoken: false, has_asked: false, ..IDLE };
+    let dribbling = Snapshot { has_spoken: true, ..new };
+    let asked = Snapshot { has_asked: true, ..dribbling };
+    assert_eq!(chosen([waiting, new, dribbling, asked]), Some(2));
     assert_eq!(chosen([waiting, new, IDLE, asked]), Some(2));
     assert_eq!(chosen([waiting, new, asked]), Some(1));
     assert_eq!(chosen([waiting, asked]), Some(0));
