@@ -14,7 +14,7 @@ use sha2::Sha256;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::VirtualPath;
-use crate::secret::Secret;
+use crate::sign::number;
 use crate::state::Kept;
 
 /// The keys, as they stand in the state folder.
@@ -30,7 +30,16 @@ pub struct Ring {
 }
 
 #[derive(Clone, Deserialize, Serialize)]
+#[serde(from = "Written", into = "Written")]
 struct Key {
+    written: Written,
+    /// With the key in it, worked out once; none where what is written is damaged.
+    mac: Option<Hmac<Sha256>>,
+}
+
+/// A key as it stands in the file.
+#[derive(Clone, Deserialize, Serialize)]
+struct Written {
     id: u32,
     /// In seconds since the Unix epoch.
     made: u64,
@@ -52,7 +61,7 @@ impl Keys {
     /// # Errors
     /// `Internal` where the state folder cannot be written.
     pub fn sign(&self, path: &VirtualPath, expire: u64, now: u64) -> Result<String> {
-        let is_young = |key: &Key| now < key.made.saturating_add(ROTATED_S);
+        let is_young = |key: &Key| now < key.written.made.saturating_add(ROTATED_S);
         let newest = |ring: &Ring| ring.keys.last().filter(|key| is_young(key)).cloned();
         let key = match newest(&self.0.get()) {
             Some(key) => key,
@@ -63,7 +72,7 @@ impl Keys {
         let components = path.components().count();
         Ok(format!(
             "{}.{components}.{}:{expire}",
-            key.id,
+            key.written.id,
             BASE64URL_NOPAD.encode(&key.tag(path, expire)?.finalize().into_bytes())
         ))
     }
@@ -87,14 +96,14 @@ impl Keys {
             return None;
         }
         let ring = self.0.get();
-        let key = ring.keys.iter().find(|key| u64::from(key.id) == id)?;
+        let key = ring.keys.iter().find(|key| u64::from(key.written.id) == id)?;
         key.tag(&covered, until).ok()?.verify_slice(&BASE64URL_NOPAD.decode(tag.as_bytes()).ok()?).ok()?;
         (until == 0 || now < until).then_some(())
     }
 
     /// Numbers of the keys that hold, and when each was made, in seconds since the Unix epoch.
     pub fn list(&self) -> Vec<(u32, u64)> {
-        self.0.get().keys.iter().map(|key| (key.id, key.made)).collect()
+        self.0.get().keys.iter().map(|key| (key.written.id, key.written.made)).collect()
     }
 
     /// Ends all addresses that were signed with a key; answers whether there was one.
@@ -104,7 +113,7 @@ impl Keys {
     pub fn revoke(&self, id: u32) -> Result<bool> {
         let remove = |ring: &mut Ring| {
             let before = ring.keys.len();
-            ring.keys.retain(|key| key.id != id);
+            ring.keys.retain(|key| key.written.id != id);
             ring.keys.len() < before
         };
         self.0.change(remove).map_err(kept)
@@ -119,7 +128,7 @@ impl Ring {
         getrandom::fill(&mut bytes)
             .map_err(|error| Error::new(ErrorKind::Internal, OPERATION).with("reason", error))?;
         self.last += 1;
-        let key = Key { id: self.last, made: now, secret: HEXLOWER.encode(&bytes) };
+        let key = Key::from(Written { id: self.last, made: now, secret: HEXLOWER.encode(&bytes) });
         self.keys.push(key.clone());
         Ok(key)
     }
@@ -129,12 +138,10 @@ impl Ring {
 
 impl Key {
     fn tag(&self, covered: &VirtualPath, expire: u64) -> Result<Hmac<Sha256>> {
-        let secret = Secret::new(self.secret.as_str());
-        let bytes = HEXLOWER.decode(secret.expose().as_bytes()).map_err(|_| {
+        let mut mac = self.mac.clone().ok_or_else(|| {
             Error::new(ErrorKind::Internal, OPERATION).saying("a key of the state folder is damaged")
         })?;
-        let mut mac = Hmac::<Sha256>::new_from_slice(&bytes).expect("HMAC takes a key of any length");
-        mac.update(format!("sluice link\0{}\0{expire}\0", self.id).as_bytes());
+        mac.update(format!("sluice link\0{}\0{expire}\0", self.written.id).as_bytes());
         mac.update(covered.as_str().as_bytes());
         Ok(mac)
     }
@@ -142,13 +149,22 @@ impl Key {
 
 impl std::fmt::Debug for Key {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "key {}", self.id)
+        write!(f, "key {}", self.written.id)
     }
 }
 
-/// Only in the one spelling that `sign` writes: "+5" or "05" would be second ones.
-fn number(text: &str) -> Option<u64> {
-    text.parse().ok().filter(|number: &u64| number.to_string() == text)
+impl From<Written> for Key {
+    fn from(written: Written) -> Self {
+        let bytes = HEXLOWER.decode(written.secret.as_bytes()).ok();
+        let mac = bytes.map(|bytes| Hmac::new_from_slice(&bytes).expect("HMAC takes a key of any length"));
+        Self { written, mac }
+    }
+}
+
+impl From<Key> for Written {
+    fn from(key: Key) -> Self {
+        key.written
+    }
 }
 
 fn kept(error: std::io::Error) -> Error {

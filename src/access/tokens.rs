@@ -10,7 +10,7 @@ use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use hmac::{Hmac, KeyInit, Mac};
 use moka::sync::Cache;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+use sha2::Sha256;
 
 use super::User;
 use crate::secret::Secret;
@@ -64,18 +64,27 @@ impl Tokens {
 
     /// Whose token it is, where it is one of ours that has not ended.
     pub fn read(&self, token: &Secret, users: &[Arc<User>], now: u64) -> Option<Arc<User>> {
-        let (signed, tag) = token.expose().rsplit_once('.')?;
-        self.tag(signed).verify_slice(&BASE64URL_NOPAD.decode(tag.as_bytes()).ok()?).ok()?;
+        let (signed, tag) = self.verified(token)?;
         let claims = BASE64URL_NOPAD.decode(signed.split_once('.')?.1.as_bytes()).ok()?;
         let claims: Claims = serde_json::from_slice(&claims).ok()?;
         let user = users.iter().find(|user| *user.name == *claims.username)?;
         let is_good = now < claims.exp && claims.password == fingerprint(user);
-        (is_good && !self.ended.contains_key(&digest(token))).then(|| Arc::clone(user))
+        (is_good && !self.ended.contains_key(&tag)).then(|| Arc::clone(user))
     }
 
-    /// Ends a token before its time.
+    /// Ends a token before its time. What is none of ours is not noted: it would push out those that are.
     pub fn end(&self, token: &Secret) {
-        self.ended.insert(digest(token), ());
+        if let Some((_, tag)) = self.verified(token) {
+            self.ended.insert(tag, ());
+        }
+    }
+
+    /// What a token of ours says, and its tag.
+    fn verified<'a>(&self, token: &'a Secret) -> Option<(&'a str, [u8; 32])> {
+        let (signed, tag) = token.expose().rsplit_once('.')?;
+        let tag: [u8; 32] = BASE64URL_NOPAD.decode(tag.as_bytes()).ok()?.try_into().ok()?;
+        self.tag(signed).verify_slice(&tag).ok()?;
+        Some((signed, tag))
     }
 
     fn tag(&self, signed: &str) -> Hmac<Sha256> {
@@ -93,10 +102,6 @@ impl std::fmt::Debug for Tokens {
 
 fn keyed(key: &[u8]) -> Hmac<Sha256> {
     Hmac::new_from_slice(key).expect("HMAC takes a key of any length")
-}
-
-fn digest(token: &Secret) -> [u8; 32] {
-    Sha256::digest(token.expose()).into()
 }
 
 fn fingerprint(user: &User) -> String {
