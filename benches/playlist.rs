@@ -52,7 +52,7 @@ fn playlists(c: &mut Criterion) {
 
 fn decisions(c: &mut Criterion) {
     let raw = "/d/aliyun/films/%E6%B5%81%E6%B5%AA%E5%9C%B0%E7%90%83%20%282019%29/film.mkv?sign=_TXYEaQMHu0i6lxTvE8Yr1Tyt1OnZjz6rL4v2ABOHXo%3D%3A0";
-    let request = http::Request::get(raw)
+    let mut request = http::Request::get(raw)
         .header("user-agent", "Kodi/20.1 (X11; Linux x86_64) App_Bitness/64 Version/20.1")
         .header("range", "bytes=1000000-")
         .body(())
@@ -62,7 +62,7 @@ fn decisions(c: &mut Criterion) {
             VirtualPath::parse_encoded(black_box("/aliyun/films/%E6%B5%81%E6%B5%AA%20%282019%29/film.mkv"))
         });
     });
-    c.bench_function("target/parse", |b| b.iter(|| Target::parse(black_box(&request), "").is_ok()));
+    c.bench_function("target/parse", |b| b.iter(|| Target::parse(black_box(&mut request), "").is_ok()));
 
     let mut entry = Entry::folder(EntryId::new("65a1f0c20123456789abcdef0123456789abcdef"), "film.mkv");
     (entry.kind, entry.len) = (EntryKind::File, 40 << 30);
@@ -73,6 +73,7 @@ fn decisions(c: &mut Criterion) {
         client: Client::Kodi,
         https: false,
         segment: false,
+        authorized: false,
         follows: Follows::Anywhere,
         in_the_middle: false,
     };

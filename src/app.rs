@@ -9,10 +9,12 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceBuilder;
 
 use crate::access::admission::Admission;
+use crate::access::keys::Keys;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::driver::{Calls, Context, Shared};
 use crate::error::{Error, ErrorKind, Result};
+use crate::export::{self, Exporter};
 use crate::http::client;
 use crate::http::content::ContentClient;
 use crate::layer::authenticate::{AuthenticateLayer, Classify};
@@ -25,7 +27,7 @@ use crate::layer::metrics::Metrics;
 use crate::layer::rescue::RescueLayer;
 use crate::layer::trace::TraceLayer;
 use crate::mount::{Mount, MountId, MountTable};
-use crate::resolve::{self, BoxResolve, Resolver, Store};
+use crate::resolve::{self, BoxResolve, Resolver, Search, Store};
 use crate::secret::Secret;
 use crate::serve::addresses::Addresses;
 use crate::serve::gauges::AccountGauges;
@@ -42,6 +44,9 @@ pub struct App {
     pub service: BoxHttp,
     /// What the operator's tools talk to.
     pub admin: BoxHttp,
+    /// Writes trees of `.strm` files.
+    pub exporter: Exporter,
+    exports: Vec<export::Settings>,
     mounts: Arc<MountTable>,
     transport: transport::Settings,
     tasks: TaskTracker,
@@ -85,6 +90,7 @@ impl App {
         let file = config.state_dir.join(ENTRIES);
         let store =
             is_kept.then(|| Store::open(&file, config.cache.entries, counted.clone(), &tasks)).flatten();
+        let search = Search::new(Arc::clone(&mounts), store.clone());
         let resolver =
             Resolver::new(Arc::clone(&mounts), &config.cache, store, clock.clone(), &tasks, counted);
         let engine = Engine::new(
@@ -95,9 +101,14 @@ impl App {
             Counters::register(metrics.registry()),
             &tasks,
         )?;
+        let resolver = BoxResolve::new(resolver);
+        let keys = Keys::new(&config.state_dir);
+        let exporter = Exporter::new(resolver.clone(), engine.clone(), keys, config.origin(), clock.clone());
         let site = Site::new(
             Arc::clone(&addresses),
-            BoxResolve::new(resolver),
+            Arc::clone(&mounts),
+            resolver,
+            search,
             engine,
             config.proxy.hold,
             admission.clone(),
@@ -135,7 +146,7 @@ impl App {
             // Innermost: it counts the work, not the refusals above.
             .layer(DeadlineLayer::new(patience))
             .service(site);
-        let classify: Classify = Arc::new(admin::requirement);
+        let classify: Classify = Arc::new(|request| admin::requirement(request));
         let admin = ServiceBuilder::new()
             .layer(trace)
             .layer(ForwardedLayer::new(config.trusted_proxies.clone()))
@@ -146,6 +157,8 @@ impl App {
         Ok(Self {
             service: BoxHttp::new(service),
             admin: BoxHttp::new(admin),
+            exporter,
+            exports: config.exports.clone(),
             mounts,
             transport: config.server.clone(),
             tasks,
@@ -170,10 +183,15 @@ impl App {
 
     /// Serves until `stop`, then drains.
     pub async fn run(self, listeners: Listeners, stop: CancellationToken) {
+        // Tasks of their own, among those of the connections: on a thread of its own, accepting would leave them behind in a flood.
         let serve = |listener, service, crowd| {
-            transport::run(listener, service, stop.clone(), self.transport.clone(), crowd, self.tasks.clone())
+            let (settings, tasks) = (self.transport.clone(), self.tasks.clone());
+            self.tasks.spawn(transport::run(listener, service, stop.clone(), settings, crowd, tasks))
         };
         self.tasks.spawn(beat(stop.clone()));
+        for settings in self.exports {
+            self.tasks.spawn(self.exporter.clone().keep(settings, stop.clone()));
+        }
         let crowd = Crowd::new(self.transport.max_connections);
         let public = listeners.public.into_iter();
         let public = public.map(|listener| serve(listener, self.service.clone(), crowd.clone()));
@@ -181,10 +199,19 @@ impl App {
         let admin =
             listeners.admin.map(|listener| serve(listener, self.admin.clone(), Crowd::new(MOST_OPERATORS)));
         futures_util::future::join_all(public.chain(admin)).await;
-        // Fetches that outlived their callers write tokens: they are let finish, but not for ever.
-        self.tasks.close();
-        let _ = tokio::time::timeout(LAST_FETCHES, self.tasks.wait()).await;
+        close(&self.tasks).await;
     }
+
+    /// Ends a program that has served nothing.
+    pub async fn close(self) {
+        close(&self.tasks).await;
+    }
+}
+
+/// Fetches that outlived their callers write tokens: they are let finish, but not for ever.
+async fn close(tasks: &TaskTracker) {
+    tasks.close();
+    let _ = tokio::time::timeout(LAST_FETCHES, tasks.wait()).await;
 }
 
 /// A timer that always stands. tokio wakes the thread that waits for events whenever a timer is set that is due before all

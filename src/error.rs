@@ -115,6 +115,15 @@ impl Error {
         self.origin() != Origin::Client && self.0.kind != ErrorKind::Denied
     }
 
+    /// Writes it to the log, as loud as its origin says.
+    pub fn report(&self) {
+        match self.origin() {
+            Origin::Client => tracing::debug!(error = %self),
+            Origin::Local => tracing::error!(error = %self),
+            Origin::Upstream => tracing::warn!(error = %self),
+        }
+    }
+
     /// Who is at fault.
     pub fn origin(&self) -> Origin {
         match self.0.kind {

@@ -10,7 +10,7 @@
 //! wrapping at run time   transport( layer( serve -> stream -> resolve -> mount -> driver -> the drive's API ) )
 //!
 //! imports                main -> cli -> app -> transport, layer     generic over what they wrap
-//!                                       app -> serve -> stream -> resolve -> mount -> driver
+//!                                       app -> export -> serve -> stream -> resolve -> mount -> driver
 //!                        config -> the settings of the rooms        nothing imports config or app
 //!                        leaves import leaves                       access, budget, clock, error, http, lease, logs, path,
 //!                                                                   secret, section, sign, state
@@ -24,6 +24,7 @@
 //! | [`transport`] | connections: accept, who makes way when there are too many, TLS, HTTP/1.1 and HTTP/2, drain |
 //! | [`layer`] | what every request passes, outermost first, with reasons |
 //! | [`serve`] | what a client can ask for: reads the head, decides, answers |
+//! | [`export`] | trees of `.strm` files for media servers, kept as the drives are |
 //! | [`stream`] | a body that survives what the drive does: cache of blocks, shared feeds, who may hold a connection |
 //! | [`resolve`] | path → entry → link or preview, each fetched once per life |
 //! | [`mount`] | which drive a path belongs to |
@@ -75,6 +76,7 @@ pub mod clock;
 pub mod config;
 pub mod driver;
 pub mod error;
+pub mod export;
 pub mod http;
 pub mod layer;
 pub mod lease;

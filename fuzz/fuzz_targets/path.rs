@@ -13,10 +13,11 @@ fuzz_target!(|raw: &str| {
         assert!(path.components().all(|name| name != "." && name != ".." && !name.contains(['/', '\0'])));
         assert_eq!(VirtualPath::parse_encoded(&path.encoded()).unwrap(), path);
     }
-    let Ok(request) = http::Request::get(raw).body(()) else { return };
-    let asked = requirement(&request, "/sluice");
+    let Ok(mut request) = http::Request::get(raw).body(()) else { return };
+    let by_itself = Target::parse(&mut request.clone(), "/sluice");
+    let asked = requirement(&mut request, "/sluice");
     if let (Ok(target), Requirement::Signature { path, .. } | Requirement::Login(Some(path))) =
-        (Target::parse(&request, "/sluice"), asked)
+        (by_itself, asked)
     {
         assert_eq!(target.path, path, "what was let in is what is answered");
     }

@@ -93,6 +93,10 @@ impl Admission {
                 if self.is_api_token(&password) {
                     return Glance::Known(Visitor::Administrator);
                 }
+                // AList's guest, whose password is that of a part of the tree.
+                if name == GUEST && self.0.guest && self.user(&name).is_none() {
+                    return Glance::Known(Visitor::Guest);
+                }
                 if let Some(user) = self.user(&name) {
                     if self.0.devices.know(user, &password) {
                         return Glance::Known(Visitor::Device(Arc::clone(user)));
@@ -181,6 +185,16 @@ impl Admission {
         self.0.rules.sight(visitor, proofs)
     }
 
+    /// Who can log in.
+    pub fn users(&self) -> &[Arc<User>] {
+        &self.0.users
+    }
+
+    /// Whether who is not logged in may browse and play.
+    pub fn lets_guests_in(&self) -> bool {
+        self.0.guest
+    }
+
     /// The rules of the tree.
     pub fn rules(&self) -> &Rules {
         &self.0.rules
@@ -202,6 +216,9 @@ impl Admission {
         self.0.users.iter().find(|user| *user.name == *name)
     }
 }
+
+/// By which a guest can log in where a password is asked for.
+const GUEST: &str = "guest";
 
 impl fmt::Debug for Admission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -47,6 +47,15 @@ pub(crate) enum KeyCommand {
     },
 }
 
+/// What an address leads to.
+#[derive(Clone, Copy)]
+pub(super) enum Shape {
+    File,
+    Hls,
+    /// The films below a folder.
+    Playlist,
+}
+
 pub(super) fn hash_password() -> Result<(), Failure> {
     let password = if std::io::stdin().is_terminal() {
         let ask = |prompt| rpassword::prompt_password(prompt).map_err(|error| unreadable(&error));
@@ -104,7 +113,7 @@ pub(super) fn key(command: &KeyCommand, config: &Config) -> Result<(), Failure> 
     }
 }
 
-pub(super) fn link(path: &str, hls: bool, expires: Option<&str>, config: &Config) -> Result<(), Failure> {
+pub(super) fn link(path: &str, shape: Shape, expires: Option<&str>, config: &Config) -> Result<(), Failure> {
     let path = VirtualPath::parse(path).map_err(|error| Failure::Usage(error.words().to_owned()))?;
     let expires = match expires {
         None => config.access.link_expires,
@@ -113,14 +122,12 @@ pub(super) fn link(path: &str, hls: bool, expires: Option<&str>, config: &Config
     let now = Clock::new().wall();
     let end = if expires.is_zero() { 0 } else { (now + expires).as_secs() };
     let sign = Keys::new(&config.state_dir).sign(&path, end, now.as_secs()).map_err(|error| run(&error))?;
-    let scheme = if config.server.tls.is_some() { "https" } else { "http" };
-    let origin = config.server.listen.first().map(|address| match address.ip().is_unspecified() {
-        true => format!("{scheme}://localhost:{}", address.port()),
-        false => format!("{scheme}://{address}"),
-    });
-    let (route, below) = if hls { (Route::Hls, "/master.m3u8") } else { (Route::Content, "") };
-    let origin = config.serve.public_url.clone().or(origin).unwrap_or_default();
-    print(&addresses::exported(&origin, route, &path, below, &sign))
+    let (route, below, more) = match shape {
+        Shape::File => (Route::Content, "", ""),
+        Shape::Hls => (Route::Hls, "/master.m3u8", ""),
+        Shape::Playlist => (Route::Content, "/", "&playlist=m3u8"),
+    };
+    print(&(addresses::exported(&config.origin(), route, &path, below, &sign) + more))
 }
 
 /// A day of UTC, for people.

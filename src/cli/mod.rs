@@ -5,6 +5,7 @@
 mod access;
 mod doctor;
 mod login;
+mod strm;
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -89,11 +90,34 @@ enum Command {
         /// The path of the file, as in the address of its page.
         path: String,
         /// The address of its HLS playlist instead.
-        #[arg(long)]
+        #[arg(long, conflicts_with = "playlist")]
         hls: bool,
+        /// Of a folder: the address of a playlist of the films below it.
+        #[arg(long)]
+        playlist: bool,
         /// How long the address is good, such as 7d; without it as the configuration says.
         #[arg(long)]
         expires: Option<String>,
+        /// The configuration file.
+        #[arg(long)]
+        config: Option<PathBuf>,
+    },
+    /// Writes a tree of .strm files for a media server, or brings one up to date.
+    Strm {
+        /// The folder whose films are exported.
+        path: String,
+        /// The folder that they are written to.
+        #[arg(long)]
+        out: PathBuf,
+        /// The addresses of HLS playlists rather than of the films as they are.
+        #[arg(long)]
+        hls: bool,
+        /// No subtitles, pictures and descriptions.
+        #[arg(long)]
+        no_side_files: bool,
+        /// Removes what the drive has no more even where that is more than a tenth of the tree.
+        #[arg(long)]
+        allow_delete: bool,
         /// The configuration file.
         #[arg(long)]
         config: Option<PathBuf>,
@@ -130,9 +154,29 @@ impl Args {
                 .and_then(|config| runtime()?.block_on(login::run(&mount, &config)))
                 .map_err(Failure::at_run_time),
             // The contract has one code for all that can go wrong with these.
-            Command::Link { path, hls, expires, config } => load(config.as_deref(), &environment)
-                .and_then(|config| access::link(&path, hls, expires.as_deref(), &config))
-                .map_err(Failure::at_run_time),
+            Command::Link { path, hls, playlist, expires, config } => {
+                let shape = match (hls, playlist) {
+                    (true, _) => access::Shape::Hls,
+                    (false, true) => access::Shape::Playlist,
+                    (false, false) => access::Shape::File,
+                };
+                load(config.as_deref(), &environment)
+                    .and_then(|config| access::link(&path, shape, expires.as_deref(), &config))
+                    .map_err(Failure::at_run_time)
+            }
+            Command::Strm { path, out, hls, no_side_files, allow_delete, config } => {
+                let what =
+                    strm::What { path: &path, out: &out, hls, side_files: !no_side_files, allow_delete };
+                logs::start(self.log_format, environment.get("SLUICE_LOG").map_or("warn", String::as_str))
+                    .map_err(|error| Failure::Run(format!("failed to start: {error}")))
+                    .and_then(|lines| {
+                        let done = load(config.as_deref(), &environment)
+                            .and_then(|config| runtime()?.block_on(strm::run(&what, &config)));
+                        lines.flush();
+                        done
+                    })
+                    .map_err(Failure::at_run_time)
+            }
             Command::Device { command, config } => load(config.as_deref(), &environment)
                 .and_then(|config| access::device(command, &config))
                 .map_err(Failure::at_run_time),

@@ -13,12 +13,13 @@ use crate::access::passwords::Given;
 use crate::access::rules::Rule;
 use crate::access::{self, PasswordHash, Permissions, User};
 use crate::driver::registry::DRIVERS;
+use crate::export::MediaServer;
 use crate::mount::{self, Mode, Policy};
 use crate::path::VirtualPath;
 use crate::secret::Secret;
 use crate::section::Section;
 use crate::transport::{CertificateFault, CertificateFiles};
-use crate::{resolve, serve, stream, transport};
+use crate::{export, resolve, serve, stream, transport};
 
 /// Reads the whole configuration. Where a key is at fault its default stands in, so that the rest is read too.
 pub(super) fn read(mut root: Section<'_>) -> Config {
@@ -38,6 +39,7 @@ pub(super) fn read(mut root: Section<'_>) -> Config {
         cache: caches(&mut cache, &default.cache),
         proxy: streams(&mut proxy, &default.proxy),
         mounts: mounts(root.sections("mount")),
+        exports: root.sections("export").into_iter().filter_map(|mut section| export(&mut section)).collect(),
         state_key: None,
         state_dir: server.parsed("state_dir", default.state_dir, |text| match text {
             "" => Err("must name a folder".to_owned()),
@@ -316,6 +318,7 @@ fn mount(section: &mut Section<'_>) -> Option<mount::Settings> {
         ],
         Mode::Auto,
     );
+    // AList's names for the same are taken too.
     let dav_delivery = section.choice(
         "dav_delivery",
         &[
@@ -324,12 +327,15 @@ fn mount(section: &mut Section<'_>) -> Option<mount::Settings> {
             ("redirect", Some(Mode::Redirect)),
             ("proxy", Some(Mode::Proxy)),
             ("download_proxy", Some(Mode::DownloadProxy)),
+            ("302_redirect", Some(Mode::Redirect)),
+            ("native_proxy", Some(Mode::Proxy)),
+            ("use_proxy_url", Some(Mode::DownloadProxy)),
         ],
         None,
     );
-    section.pending("dav_delivery");
+    let dav_delivery = dav_delivery.unwrap_or(delivery);
     let download_proxy_url = section.parsed("download_proxy_url", None, outside_url);
-    if [Some(delivery), dav_delivery].contains(&Some(Mode::DownloadProxy))
+    if [delivery, dav_delivery].contains(&Mode::DownloadProxy)
         && download_proxy_url.is_none()
         && !section.is_faulty("download_proxy_url")
     {
@@ -348,7 +354,28 @@ fn mount(section: &mut Section<'_>) -> Option<mount::Settings> {
     };
     // The options are read even where the path is at fault, for their own faults.
     let driver = (registration.read)(&mut options);
-    Some(mount::Settings { path: path?, driver, policy: Policy { delivery, download_proxy_url } })
+    Some(mount::Settings {
+        path: path?,
+        driver,
+        policy: Policy { delivery, dav_delivery, download_proxy_url },
+    })
+}
+
+/// One export; none where it lacks what makes one.
+fn export(section: &mut Section<'_>) -> Option<export::Settings> {
+    let path = required_path(section);
+    let out = section.required_string("out").map(PathBuf::from);
+    let hls = section.boolean("hls", false);
+    let side_files = section.choice("side_files", &[("copy", true), ("none", false)], true);
+    let every = section.duration("every", EXPORTED_EVERY);
+    let url = section.parsed("media_server", None, outside_url);
+    let key = section.secret("media_server_key");
+    if url.is_some() && key.is_none() {
+        section.fault("media_server_key", "is required with media_server");
+    }
+    let media_server = url.zip(key).map(|(url, key)| MediaServer { url, key });
+    let every = (!every.is_zero()).then_some(every);
+    Some(export::Settings { path: path?, out: out?, hls, side_files, every, media_server })
 }
 
 fn required_path(section: &mut Section<'_>) -> Option<VirtualPath> {
@@ -457,3 +484,6 @@ const SAMPLE_TOKENS: &[&str] = &[
     "your-api-token-here",
     "your-secret-token",
 ];
+
+/// Chosen: new films are there the same evening, for some hundred calls a day.
+const EXPORTED_EVERY: Duration = Duration::from_secs(6 * 3600);

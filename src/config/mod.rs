@@ -19,7 +19,7 @@ use ipnet::IpNet;
 use crate::access;
 use crate::secret::Secret;
 use crate::section::{Report, Section};
-use crate::{mount, resolve, serve, stream, transport};
+use crate::{export, mount, resolve, serve, stream, transport};
 
 pub use self::env::environment;
 pub use crate::section::{Fault, Note};
@@ -43,6 +43,8 @@ pub struct Config {
     pub blocks: stream::BlockSettings,
     /// What hangs where. No two at the same path.
     pub mounts: Vec<mount::Settings>,
+    /// What is exported, and how often.
+    pub exports: Vec<export::Settings>,
     /// Where rotated tokens, the signing key and the block cache are kept.
     pub state_dir: PathBuf,
     /// What the tokens kept there are sealed with: `SLUICE_STATE_KEY`; none to make a key and keep it there too.
@@ -63,6 +65,16 @@ pub const STATE_KEY: &str = "SLUICE_STATE_KEY";
 // === impl Config ===
 
 impl Config {
+    /// Where players find us, without a trailing slash: the public address, else the first that is listened on.
+    pub fn origin(&self) -> String {
+        let scheme = if self.server.tls.is_some() { "https" } else { "http" };
+        let listening = self.server.listen.first().map(|address| match address.ip().is_unspecified() {
+            true => format!("{scheme}://localhost:{}", address.port()),
+            false => format!("{scheme}://{address}"),
+        });
+        self.serve.public_url.clone().or(listening).unwrap_or_default()
+    }
+
     /// Reads a file. See [`Config::parse`].
     ///
     /// # Errors
@@ -168,6 +180,7 @@ impl Default for Config {
             },
             blocks: stream::BlockSettings { memory: 64 << 20, disk: 0 },
             mounts: Vec::new(),
+            exports: Vec::new(),
             state_dir: PathBuf::from("state"),
             state_key: None,
             notes: Vec::new(),

@@ -28,6 +28,8 @@ pub enum Requirement {
     Administrator,
     /// Who is asking, if anybody that we know; paths and all else the route looks at itself.
     Anyone,
+    /// Who is asking; paths, which begin where the visitor's tree does, the route looks at itself.
+    Dav,
     /// Who is asking, and that they may see the path; none where it has none.
     Login(Option<VirtualPath>),
     /// Nothing; it gives away nothing.
@@ -41,8 +43,8 @@ pub enum Requirement {
     },
 }
 
-/// Tells what a request must show; from its head alone.
-pub type Classify = Arc<dyn Fn(&Request) -> Requirement + Send + Sync>;
+/// Tells what a request must show, from its head alone; may leave what it read there among the extensions.
+pub type Classify = Arc<dyn Fn(&mut Request) -> Requirement + Send + Sync>;
 
 /// Puts [`Authenticate`] in front of a service.
 #[derive(Clone)]
@@ -88,9 +90,14 @@ impl Gate {
         };
         let (path, visitor) = match requirement {
             Requirement::Nothing => (None, Visitor::Guest),
-            Requirement::Anyone => {
-                (None, known.or_else(|| self.admission.stranger(None)).unwrap_or(Visitor::Nobody))
-            }
+            Requirement::Anyone => match refusal {
+                Some(Refusal::TooOften(_) | Refusal::Busy) => return Err(unknown(refusal, is_media)),
+                _ => (None, known.or_else(|| self.admission.stranger(None)).unwrap_or(Visitor::Nobody)),
+            },
+            Requirement::Dav => match known.or_else(|| self.admission.stranger(None)) {
+                Some(visitor) => (None, visitor),
+                None => return Err(unknown(refusal, is_media)),
+            },
             Requirement::Administrator => match known {
                 Some(visitor) if visitor.is_administrator() => (None, visitor),
                 Some(_) => return Err(forbidden()),
@@ -165,7 +172,7 @@ fn carrying(mut request: Request, sight: Sight) -> Request {
 /// The methods that a route takes; the rest is 405. Those that read bodies see to theirs.
 fn refused_method(requirement: &Requirement, method: &Method) -> Option<Box<Response>> {
     let (line, allowed) = match requirement {
-        Requirement::Anyone => return None,
+        Requirement::Anyone | Requirement::Dav => return None,
         Requirement::Administrator | Requirement::Login(_) => {
             ("this address takes GET, HEAD and POST", "GET, HEAD, POST")
         }
@@ -239,8 +246,8 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
-        let requirement = (self.gate.classify)(&request);
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        let requirement = (self.gate.classify)(&mut request);
         let glance = match requirement {
             Requirement::Nothing => Glance::Nobody,
             _ => {
@@ -337,7 +344,7 @@ mod tests {
     }
 
     async fn answer(settings: &Settings, request: http::request::Builder) -> Response {
-        let classify = |request: &Request| match request.uri().path() {
+        let classify = |request: &mut Request| match request.uri().path() {
             "/account/a" => Requirement::Administrator,
             "/assets/x" => Requirement::Nothing,
             "/api/x" => Requirement::Anyone,

@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use http::{HeaderValue, StatusCode, header};
 use tower::{Layer, Service};
 
-use crate::error::{Error, ErrorKind, Origin};
+use crate::error::{Error, ErrorKind};
 use crate::http::{Request, Response};
 
 /// Puts [`Rescue`] in front of a service.
@@ -66,11 +66,7 @@ where
 
 /// The answer to an error: its status, its words, and nothing of what a drive wrote.
 fn answer(error: &Error) -> Response {
-    match error.origin() {
-        Origin::Client => tracing::debug!(%error),
-        Origin::Local => tracing::error!(%error),
-        Origin::Upstream => tracing::warn!(%error),
-    }
+    error.report();
     let status = status_of(error.kind());
     let mut response = super::plain(status, error.words());
     if status == StatusCode::SERVICE_UNAVAILABLE {

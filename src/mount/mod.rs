@@ -28,6 +28,8 @@ pub struct MountId(pub u16);
 pub struct Policy {
     /// On `/d` and `/hls`.
     pub delivery: Mode,
+    /// On `/dav`.
+    pub dav_delivery: Mode,
     /// Where `DownloadProxy` sends clients; the encoded path and a signature are appended.
     pub download_proxy_url: Option<String>,
 }

@@ -14,7 +14,8 @@ use tokio_util::task::TaskTracker;
 use super::counters::Counters;
 use super::listing::Listing;
 use super::page::{Page, Stamp};
-use super::store::{Key, Store};
+use super::search;
+use super::store::{Key, Store, Written};
 use super::{OUTAGE, Settings};
 use crate::clock::Clock;
 use crate::driver::{Driver, Entry, Marker};
@@ -457,7 +458,8 @@ impl Shelf {
     }
 
     fn put(&self, path: &VirtualPath, number: u32, page: &Page, at: u64) {
-        self.store.put(self.key(path, number), page.to_bytes(at));
+        let (page, names) = (page.to_bytes(at), search::names_of(page));
+        self.store.put(self.key(path, number), Written { page, names });
     }
 
     fn remove(&self, path: &VirtualPath, number: u32) {

@@ -8,6 +8,7 @@ mod entries;
 mod links;
 mod listing;
 mod page;
+mod search;
 mod store;
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use self::entries::Entries;
 use self::links::Links;
 pub use self::links::{FailedLease, SourceLease};
 pub use self::listing::Listing;
+pub use self::search::{Question, Search};
 pub use self::store::Store;
 use crate::clock::Clock;
 use crate::driver::{Entry, EntryId, Preview};

@@ -12,10 +12,15 @@ use std::time::Duration;
 use redb::backends::FileBackend;
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
 use tokio::task::JoinError;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::counters::Counters;
-use super::page::Stamp;
+use super::page::{Page, Stamp};
+use super::search::Needle;
+use crate::driver::Entry;
+use crate::lease::Life;
+use crate::path::VirtualPath;
 
 /// The database, and what is not in it yet. Clones share them.
 #[derive(Clone, Debug)]
@@ -42,7 +47,15 @@ struct Pending {
     is_written: bool,
 }
 
-type Change = Option<Vec<u8>>;
+type Change = Option<Written>;
+
+/// A page as it is kept.
+#[derive(Clone, Debug)]
+pub(super) struct Written {
+    pub(super) page: Vec<u8>,
+    /// The names in it as they are searched.
+    pub(super) names: Vec<u8>,
+}
 
 /// A page: whose tree, which folder, and its number there.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -85,7 +98,7 @@ impl Store {
     /// What is kept under `key`.
     pub(super) async fn get(&self, key: Key) -> Option<Vec<u8>> {
         if let Some(change) = self.0.pending().of(&key) {
-            return change;
+            return change.map(|written| written.page);
         }
         let inner = Arc::clone(&self.0);
         if inner.is_broken.load(Ordering::Relaxed) {
@@ -96,8 +109,25 @@ impl Store {
     }
 
     /// Keeps a page under `key`, in place of what was there.
-    pub(super) fn put(&self, key: Key, page: Vec<u8>) {
+    pub(super) fn put(&self, key: Key, page: Written) {
         self.change(key, Some(page));
+    }
+
+    /// Entries of a tree, in a folder and below it, in whose names the needle is, by their folders; `most` of them at most. What was listed a moment
+    /// ago may not be there yet.
+    pub(super) async fn search(
+        &self,
+        tree: Arc<str>,
+        below: VirtualPath,
+        needle: Arc<Needle>,
+        most: usize,
+    ) -> Vec<(VirtualPath, Vec<Entry>)> {
+        let inner = Arc::clone(&self.0);
+        if inner.is_broken.load(Ordering::Relaxed) {
+            return Vec::new();
+        }
+        let found = tokio::task::spawn_blocking(move || inner.search(&tree, &below, &needle, most)).await;
+        self.0.checked(found).unwrap_or_default()
     }
 
     /// Throws away what is kept under `key`.
@@ -161,6 +191,50 @@ impl Inner {
         Ok(table.get(key.as_tuple())?.map(|page| page.value().to_vec()))
     }
 
+    fn search(
+        &self,
+        tree: &str,
+        below: &VirtualPath,
+        needle: &Needle,
+        most: usize,
+    ) -> Result<Vec<(VirtualPath, Vec<Entry>)>, redb::Error> {
+        let transaction = self.database.begin_read()?;
+        let (names, pages) = (transaction.open_table(NAMES)?, transaction.open_table(PAGES)?);
+        let (mut found, mut left) = (Vec::new(), most);
+        for folder in names.range((tree, below.as_str(), 0)..)? {
+            let (key, names) = folder?;
+            let (of, path, number) = key.value();
+            // Names that begin alike stand together, those below the folder among them.
+            if of != tree || left == 0 || !(below.is_root() || path.starts_with(below.as_str())) {
+                break;
+            }
+            let lines = needle.lines(names.value());
+            let Some(folder) = VirtualPath::parse(path).ok().filter(|folder| folder.is_below(below)) else {
+                continue;
+            };
+            if lines.is_empty() {
+                continue;
+            }
+            let read = |number| -> Result<Option<Page>, redb::Error> {
+                let page = pages.get((tree, path, number))?;
+                Ok(page.and_then(|page| {
+                    Page::from_bytes(page.value(), |_| Some(Life::starting(Instant::now(), Duration::ZERO)))
+                }))
+            };
+            let Some(page) = read(number)? else { continue };
+            // A later page of a listing that was begun anew since is no more.
+            if number > 0 && read(0)?.is_none_or(|first| first.listing != page.listing) {
+                continue;
+            }
+            let mut lines = lines.into_iter().take(left).peekable();
+            let hits = page.entries().enumerate().filter(|(number, _)| lines.next_if_eq(number).is_some());
+            let entries: Vec<_> = hits.map(|(_, entry)| entry).collect();
+            left -= entries.len();
+            found.push((folder, entries));
+        }
+        Ok(found)
+    }
+
     fn total(&self) -> Result<u64, redb::Error> {
         let table = self.database.begin_read()?.open_table(TOTALS)?;
         Ok(table.get(ENTRIES)?.map_or(0, |total| total.value()))
@@ -171,20 +245,30 @@ impl Inner {
         let transaction = self.database.begin_write()?;
         let total = {
             let mut pages = transaction.open_table(PAGES)?;
+            let mut names = transaction.open_table(NAMES)?;
             let mut totals = transaction.open_table(TOTALS)?;
             let mut total = totals.get(ENTRIES)?.map_or(0, |total| total.value());
             for (key, change) in changes {
                 let former = match change {
-                    Some(page) => {
-                        total += count(page);
-                        pages.insert(key.as_tuple(), page.as_slice())?
+                    Some(written) => {
+                        total += count(&written.page);
+                        if written.names.is_empty() {
+                            names.remove(key.as_tuple())?;
+                        } else {
+                            names.insert(key.as_tuple(), written.names.as_slice())?;
+                        }
+                        pages.insert(key.as_tuple(), written.page.as_slice())?
                     }
-                    None => pages.remove(key.as_tuple())?,
+                    None => {
+                        names.remove(key.as_tuple())?;
+                        pages.remove(key.as_tuple())?
+                    }
                 };
                 total = total.saturating_sub(former.map_or(0, |former| count(former.value())));
             }
             if total > self.most {
                 total = self.thin_out(&mut pages, total)?;
+                names.retain(|key, _| pages.get(key).is_ok_and(|page| page.is_some()))?;
             }
             totals.insert(ENTRIES, total)?;
             total
@@ -255,6 +339,7 @@ fn open(file: &Path) -> Result<Database, DatabaseError> {
     let prepare = || -> Result<(), redb::Error> {
         let transaction = database.begin_write()?;
         transaction.open_table(PAGES)?;
+        transaction.open_table(NAMES)?;
         transaction.open_table(TOTALS)?;
         Ok(transaction.commit()?)
     };
@@ -283,8 +368,10 @@ fn count(page: &[u8]) -> u64 {
 }
 
 /// Renamed with every change of what a page looks like.
-const PAGES: TableDefinition<'_, (&str, &str, u32), &[u8]> = TableDefinition::new("pages-1");
-const TOTALS: TableDefinition<'_, &str, u64> = TableDefinition::new("totals-1");
+const PAGES: TableDefinition<'_, (&str, &str, u32), &[u8]> = TableDefinition::new("pages-2");
+/// Of each page that has any.
+const NAMES: TableDefinition<'_, (&str, &str, u32), &[u8]> = TableDefinition::new("names-2");
+const TOTALS: TableDefinition<'_, &str, u64> = TableDefinition::new("totals-2");
 const ENTRIES: &str = "entries";
 /// How long what is to be written waits for more; chosen: two syncs of a disk in that time are not felt.
 const GATHER: Duration = Duration::from_millis(500);
@@ -293,23 +380,34 @@ const CACHE: usize = 2 << 20;
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use tokio::time::Instant;
-
-    use super::super::page::Page;
+    use super::super::search::names_of;
     use super::*;
-    use crate::driver::{Entry, EntryId};
-    use crate::lease::Life;
+    use crate::driver::EntryId;
 
     fn key(path: &str, number: u32) -> Key {
         Key { tree: Arc::from("tree"), path: Arc::from(path), number }
     }
 
-    fn page(entries: usize, at: u64) -> Vec<u8> {
+    fn page(entries: usize, at: u64) -> Written {
+        let names: Vec<_> = (0..entries).map(|number| format!("film {number}")).collect();
+        listed(&names.iter().map(String::as_str).collect::<Vec<_>>(), 1, at)
+    }
+
+    fn listed(names: &[&str], listing: u64, at: u64) -> Written {
         let folder = Arc::new(Entry::folder(EntryId::new("f"), "f"));
-        let children = (0..entries).map(|number| Entry::folder(EntryId::new(number.to_string()), "a"));
-        Page::new(folder, children, None, 1, Life::unlimited(Instant::now())).to_bytes(at)
+        let children = names.iter().map(|name| Entry::folder(EntryId::new(*name), name));
+        let page = Page::new(folder, children, None, listing, Life::unlimited(Instant::now()));
+        Written { page: page.to_bytes(at), names: names_of(&page) }
+    }
+
+    /// What is found below a folder, as paths.
+    async fn found(store: &Store, below: &str, words: &str, most: usize) -> Vec<String> {
+        let (below, needle) = (VirtualPath::parse(below).unwrap(), Arc::new(Needle::new(words).unwrap()));
+        let found = store.search(Arc::from("tree"), below, needle, most).await;
+        let paths = found.iter().flat_map(|(folder, entries)| {
+            entries.iter().map(|entry| folder.join(&entry.name).unwrap().to_string())
+        });
+        paths.collect()
     }
 
     fn open(folder: &Path, most: u64) -> (Store, TaskTracker) {
@@ -331,7 +429,7 @@ mod tests {
         let opened = open(folder.path(), 1000);
         opened.0.put(key("/a", 0), page(3, 1));
         opened.0.put(key("/b", 0), page(3, 1));
-        assert_eq!(opened.0.get(key("/a", 0)).await, Some(page(3, 1)));
+        assert_eq!(opened.0.get(key("/a", 0)).await, Some(page(3, 1).page));
         opened.0.remove(key("/b", 0));
         assert_eq!(opened.0.get(key("/b", 0)).await, None);
         assert!(
@@ -339,7 +437,7 @@ mod tests {
         );
         finish(opened).await;
         let opened = open(folder.path(), 1000);
-        assert_eq!(opened.0.get(key("/a", 0)).await, Some(page(3, 1)));
+        assert_eq!(opened.0.get(key("/a", 0)).await, Some(page(3, 1).page));
         assert_eq!(opened.0.get(key("/b", 0)).await, None);
         assert_eq!(opened.0.0.total().unwrap(), 3);
         finish(opened).await;
@@ -360,7 +458,35 @@ mod tests {
         assert_eq!(total, 90);
         let opened = open(folder.path(), 100);
         assert_eq!(opened.0.get(key("/a", 1)).await, None);
-        assert_eq!(opened.0.get(key("/a", 2)).await, Some(page(10, 2)));
+        assert_eq!(opened.0.get(key("/a", 2)).await, Some(page(10, 2).page));
+        finish(opened).await;
+    }
+
+    #[tokio::test]
+    async fn names_are_found_in_a_folder_and_below_it_and_in_no_listing_that_is_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let opened = open(folder.path(), 1000);
+        for (path, number, names, listing) in [
+            ("/a", 0, ["Film one.mkv", "two"].as_slice(), 1),
+            ("/a", 1, &["the last film"], 1),
+            ("/a", 2, &["a film of before"], 9),
+            ("/a b", 0, &["film beside"], 2),
+            ("/a/b", 0, &["x", "FILM", "film"], 3),
+        ] {
+            opened.0.put(key(path, number), listed(names, listing, 1));
+        }
+        finish(opened).await;
+        let opened = open(folder.path(), 1000);
+        let in_a = ["/a/Film one.mkv", "/a/the last film", "/a/b/FILM", "/a/b/film"];
+        assert_eq!(found(&opened.0, "/a", "film", 100).await, in_a);
+        assert_eq!(found(&opened.0, "/", "film", 100).await.len(), 5);
+        assert_eq!(found(&opened.0, "/", "film", 2).await.len(), 2);
+        assert_eq!(found(&opened.0, "/a/b", "film", 100).await, ["/a/b/FILM", "/a/b/film"]);
+        assert!(found(&opened.0, "/c", "film", 100).await.is_empty());
+        opened.0.remove(key("/a/b", 0));
+        finish(opened).await;
+        let opened = open(folder.path(), 1000);
+        assert!(found(&opened.0, "/a/b", "film", 100).await.is_empty());
         finish(opened).await;
     }
 
@@ -370,7 +496,7 @@ mod tests {
         std::fs::write(folder.path().join("entries.redb"), vec![7; 10_000]).unwrap();
         let opened = open(folder.path(), 100);
         opened.0.put(key("/a", 0), page(1, 1));
-        assert_eq!(opened.0.get(key("/a", 0)).await, Some(page(1, 1)));
+        assert_eq!(opened.0.get(key("/a", 0)).await, Some(page(1, 1).page));
         finish(opened).await;
     }
 }

@@ -35,6 +35,8 @@ pub enum Route {
     Content,
     /// `/hls`
     Hls,
+    /// `/p`
+    Proxied,
 }
 
 // === impl Addresses ===
@@ -84,13 +86,29 @@ impl Addresses {
         format!("{}{}{}{below}{}", self.prefix, route.segment(), path.encoded(), self.query(path))
     }
 
+    /// The whole address of a path, for a player elsewhere; below `asked`, the origin that the client asked, where there is no public one.
+    pub fn whole(&self, asked: &str, route: Route, path: &VirtualPath, below: &str) -> String {
+        self.unsigned(asked, route, path) + below + &self.query(path)
+    }
+
+    /// The same without a signature.
+    pub fn unsigned(&self, asked: &str, route: Route, path: &VirtualPath) -> String {
+        let origin = if self.origin.is_empty() { asked } else { &self.origin };
+        format!("{origin}{}{}", route.segment(), path.encoded())
+    }
+
     /// The query that an address of `path` needs: nothing, or `?sign=…`.
     pub fn query(&self, path: &VirtualPath) -> String {
-        if self.signed || self.rules.protect(path) {
-            format!("?sign={}", self.sign(path))
-        } else {
-            String::new()
+        match self.signature(path) {
+            sign if sign.is_empty() => sign,
+            sign => format!("?sign={}", encode_component(&sign)),
         }
+    }
+
+    /// The signature that an address of `path` needs, as it is; empty where it needs none.
+    pub fn signature(&self, path: &VirtualPath) -> String {
+        let is_needed = self.signed || self.rules.protect(path);
+        if is_needed { self.signer.sign(path, self.end()) } else { String::new() }
     }
 
     /// A signature of `path`, fit for a query.
@@ -116,6 +134,7 @@ impl Route {
             Self::Browse => "/browse",
             Self::Content => "/d",
             Self::Hls => "/hls",
+            Self::Proxied => "/p",
         }
     }
 }

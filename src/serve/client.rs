@@ -87,6 +87,18 @@ impl Client {
         self == Self::Ffmpeg
     }
 
+    /// Whether it sends `Authorization` to wherever a redirect leads. Read from the source: Media3's default data source sets all headers of a
+    /// request at each hop.
+    pub fn takes_authorization_along(self) -> bool {
+        self == Self::ExoPlayer
+    }
+
+    /// Whether it may do so: ffmpeg and mpv leave behind what stood in the address and take along what they were given as a header; of
+    /// Infuse it is not known. Kodi, VLC, browsers and .NET leave it behind.
+    pub fn may_take_authorization_along(self) -> bool {
+        matches!(self, Self::ExoPlayer | Self::Ffmpeg | Self::Infuse | Self::Mpv)
+    }
+
     /// Whether it follows a redirect that changes from `http` to `https`.
     pub fn follows_to_https(self) -> bool {
         // Media3's default data source refuses any change of scheme.

@@ -15,7 +15,7 @@ use crate::http::{Body, Request, Response};
 use crate::lease::{Lease, Spare};
 use crate::mount::{Mode, Mount};
 use crate::path::{VirtualPath, encode_component};
-use crate::resolve::{Known, ResolveRequest, Want};
+use crate::resolve::{Known, ResolveRequest, Resolved, Want};
 use crate::secret::SignedUrl;
 use crate::stream::{Audience, FileOrigin};
 
@@ -25,12 +25,26 @@ pub(super) const DELIVERY: http::HeaderName = http::HeaderName::from_static("slu
 impl Site {
     /// Answers `/d` and `/p`.
     pub(super) async fn content(&self, request: &Request, target: &Target) -> Result<Response> {
-        let file = self.file(&target.path).await?;
+        let found = self.find(&target.path, Want::Entry).await?;
+        if found.entry.is_folder() && target.endpoint == Endpoint::Content {
+            return Box::pin(self.folder(request, target)).await;
+        }
+        self.file_content(request, target, file_of(found, &target.path)?).await
+    }
+
+    /// The bytes of a file, or the way to them.
+    pub(super) async fn file_content(
+        &self,
+        request: &Request,
+        target: &Target,
+        file: Known,
+    ) -> Result<Response> {
         match self.deliver(request, target, &file).await {
             // The file was perhaps replaced since it was listed. The first attempt has found out what it is now; what was
             // said of the old one is not true of the new one, so the answer begins anew, once.
             Err(error) if error.kind() == ErrorKind::Upstream => {
-                let present = Box::pin(self.file(&target.path)).await?;
+                let present = Box::pin(self.find(&target.path, Want::Entry)).await?;
+                let present = file_of(present, &target.path)?;
                 if present.entry.version() == file.entry.version() {
                     return Err(error);
                 }
@@ -40,26 +54,20 @@ impl Site {
         }
     }
 
-    /// The file at a path.
-    async fn file(&self, path: &VirtualPath) -> Result<Known> {
-        let found = self.find(path, Want::Entry).await?;
-        let mount = found.mount.filter(|_| !found.entry.is_folder()).ok_or_else(|| {
-            Error::new(ErrorKind::NotAFile, "open a file")
-                .saying("this is a folder, not a file; its page is below /browse")
-                .with("path", path)
-        })?;
-        Ok(Known { mount, entry: found.entry })
-    }
-
     async fn deliver(&self, request: &Request, target: &Target, file: &Known) -> Result<Response> {
         let Known { mount, entry } = file;
         let reply = reply(request.method(), request.headers(), target.range, entry);
         let wish = Wish {
-            mode: if target.endpoint == Endpoint::Proxied { Mode::Proxy } else { mount.policy.delivery },
+            mode: match target.endpoint {
+                Endpoint::Proxied => Mode::Proxy,
+                Endpoint::Dav => mount.policy.dav_delivery,
+                _ => mount.policy.delivery,
+            },
             via: target.query.via,
             client: target.client,
             https: self.is_https(request),
             segment: false,
+            authorized: request.headers().contains_key(header::AUTHORIZATION),
             follows: match (target.client, fetch_mode(request)) {
                 (Client::Browser, Some("cors")) => Follows::WhereAllowed,
                 _ => Follows::Anywhere,
@@ -144,6 +152,16 @@ impl Site {
         })?;
         Ok(format!("{base}{}?sign={}", path.encoded(), self.0.addresses.sign(path)))
     }
+}
+
+/// The file that was found at a path.
+pub(super) fn file_of(found: Resolved, path: &VirtualPath) -> Result<Known> {
+    let mount = found.mount.filter(|_| !found.entry.is_folder()).ok_or_else(|| {
+        Error::new(ErrorKind::NotAFile, "open a file")
+            .saying("this is a folder, not a file; its page is below /browse")
+            .with("path", path)
+    })?;
+    Ok(Known { mount, entry: found.entry })
 }
 
 /// What a browser says that it does with the answer, where it says so: `cors`, `no-cors`, `navigate`.

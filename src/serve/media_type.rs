@@ -35,8 +35,15 @@ pub fn kind_of(name: &str) -> Kind {
     }
 }
 
+/// Whether a file of this name is a film, whatever a page can do with it: players know more forms than browsers.
+pub fn is_film(name: &str) -> bool {
+    kind_of(name) == Kind::Video || of(name).starts_with("application/vnd.rn-realmedia")
+}
+
 /// Of our own answers.
 pub const HTML: &str = "text/html; charset=utf-8";
+/// Of the API.
+pub const JSON: &str = "application/json; charset=utf-8";
 /// Of playlists; Kodi and Safari decide by it.
 pub const PLAYLIST: &str = "application/vnd.apple.mpegurl";
 /// Of errors.
@@ -110,6 +117,7 @@ mod tests {
         assert_eq!(of("A Film (2019).MKV"), "video/x-matroska");
         assert_eq!(of("no-extension"), "application/octet-stream");
         assert_eq!(kind_of("a.flac"), Kind::Audio);
+        assert!(is_film("a.RMVB") && is_film("a.mkv") && !is_film("a.flac") && !is_film("mkv"));
     }
 
     #[test]

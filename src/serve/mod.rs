@@ -1,18 +1,21 @@
 //! What a client can ask for: a request becomes a target, a target becomes a decision, a decision an answer.
 //!
-//! `target` reads the head, `plan` decides, `content`, `hls` and `web` answer. No file here talks to a drive;
+//! `target` reads the head, `plan` decides, `content`, `folder`, `hls`, `dav`, `api` and `web` answer. No file here talks to a drive;
 //! `resolve` and `stream` do.
 
 pub mod addresses;
 pub mod admin;
+pub mod api;
 pub mod client;
 mod content;
+pub mod dav;
+mod folder;
 pub mod gauges;
 pub mod hls;
-pub mod login;
 pub mod media_type;
 pub mod plan;
 pub mod target;
+mod telling;
 pub mod web;
 
 use std::future::ready;
@@ -21,6 +24,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use http::header;
+use http::uri::Authority;
 use moka::sync::Cache;
 use tokio_util::task::TaskTracker;
 use tower::{Service, ServiceExt};
@@ -30,15 +35,15 @@ use self::hls::{PlaylistKey, PlaylistLease, Transcodes};
 use self::target::{Endpoint, Part, Target};
 use self::web::Logins;
 use crate::access::admission::Admission;
-use crate::access::rules::Sight;
+use crate::access::rules::{Sight, Verdict};
 use crate::budget::Errand;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::{Peer, Place, Request, Response, Secure};
 use crate::lease::LeaseCache;
-use crate::mount::MountId;
+use crate::mount::{MountId, MountTable};
 use crate::path::VirtualPath;
-use crate::resolve::{BoxResolve, ResolveRequest, Resolved, Want};
+use crate::resolve::{BoxResolve, ResolveRequest, Resolved, Search, Want};
 use crate::stream::Engine;
 
 /// What the serving side needs to know of the outside.
@@ -61,10 +66,12 @@ struct Inner {
     engine: Engine,
     hold: Duration,
     logins: Logins,
+    mounts: Arc<MountTable>,
     /// Films whose page or playlist was opened a moment ago.
     opened: Cache<VirtualPath, ()>,
     playlists: LeaseCache<PlaylistKey, PlaylistLease>,
     resolve: BoxResolve,
+    search: Search,
     tasks: TaskTracker,
     /// What was learned of films' transcodes.
     transcodes: Transcodes,
@@ -75,10 +82,13 @@ struct Inner {
 // === impl Site ===
 
 impl Site {
-    /// A site over a resolver and an engine.
+    /// A site over these mounts, their resolver and an engine.
+    #[expect(clippy::too_many_arguments, reason = "the composition root hands over one of each, once")]
     pub fn new(
         addresses: Arc<Addresses>,
+        mounts: Arc<MountTable>,
         resolve: BoxResolve,
+        search: Search,
         engine: Engine,
         hold: Duration,
         admission: Admission,
@@ -92,9 +102,11 @@ impl Site {
             engine,
             hold,
             logins: Logins::new(tasks.clone()),
+            mounts,
             opened: Cache::builder().max_capacity(MOST_OPENED).time_to_live(OPENED).build(),
             playlists: LeaseCache::new(PLAYLISTS_KIB, tasks.clone()),
             resolve,
+            search,
             tasks: tasks.clone(),
             transcodes: Transcodes::new(),
             withheld: Cache::new(MOST_OPENED),
@@ -102,22 +114,24 @@ impl Site {
     }
 
     /// Each endpoint's future is boxed by itself: in one, the smallest would be as large as the largest.
-    fn answer(self, request: Request) -> BoxFuture<'static, Result<Response>> {
-        let target = match Target::parse(&request, self.0.addresses.prefix()) {
+    fn answer(self, mut request: Request) -> BoxFuture<'static, Result<Response>> {
+        let target = match Target::parse(&mut request, self.0.addresses.prefix()) {
             Ok(target) => target,
             Err(error) => return Box::pin(ready(Err(error))),
         };
         let errand = self.errand(&request, &target);
         match &target.endpoint {
+            Endpoint::Api(call) => {
+                let call = *call;
+                Box::pin(errand.doing(async move { self.api(&request, call).await }))
+            }
+            Endpoint::Ping => Box::pin(ready(Ok(api::pong()))),
+            Endpoint::Dav => Box::pin(errand.doing(async move { self.dav(&request, &target).await })),
             Endpoint::Account => Box::pin(errand.doing(async move { self.account(&request, &target).await })),
             Endpoint::Asset(asset) => Box::pin(ready(Ok(asset.answer(&request)))),
             Endpoint::Browse => Box::pin(errand.doing(async move { self.browse(&request, &target).await })),
             Endpoint::Content | Endpoint::Proxied => {
                 Box::pin(errand.doing(async move { self.content(&request, &target).await }))
-            }
-            Endpoint::Login(login) => {
-                let login = *login;
-                Box::pin(errand.doing(async move { self.login(&request, login).await }))
             }
             Endpoint::Hls(part) => {
                 let part = part.clone();
@@ -136,6 +150,38 @@ impl Site {
         let is_open = || self.0.opened.contains_key(&target.path);
         let priority = plan::priority(target, says_so, target.client.may_probe() && is_open());
         Errand::new(priority, place(request).number())
+    }
+
+    /// What may be seen with this password, where that opens the path; else what is said of it. Waits as a login does.
+    async fn opened(
+        &self,
+        request: &Request,
+        path: &VirtualPath,
+        password: &str,
+        mut sight: Sight,
+    ) -> Result<std::result::Result<Sight, Verdict>> {
+        loop {
+            let verdict = sight.of(path);
+            let Verdict::Locked(rule) = verdict else {
+                return Ok(if verdict == Verdict::Allowed { Ok(sight) } else { Err(verdict) });
+            };
+            let is_given = !password.is_empty();
+            if !is_given || self.0.admission.open_lock(rule, password, place(request)).await?.is_none() {
+                return Ok(Err(verdict));
+            }
+            // Each time round one rule less holds.
+            sight = sight.with_password(password);
+        }
+    }
+
+    /// The origin that the client asked, for addresses where the operator has named no public one: what it reached once it reaches again.
+    fn asked_origin(&self, request: &Request) -> String {
+        let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+        let Some(host) = request.uri().authority().map(Authority::as_str).or(host) else {
+            return String::new();
+        };
+        let scheme = if self.is_https(request) { "https" } else { "http" };
+        format!("{scheme}://{host}")
     }
 
     /// Whether the client reached us by `https`.

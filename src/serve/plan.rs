@@ -34,11 +34,13 @@ pub fn priority(target: &Target, is_background: bool, is_open: bool) -> Priority
         return Priority::Background;
     }
     match &target.endpoint {
-        Endpoint::Account | Endpoint::Asset(_) | Endpoint::Browse | Endpoint::Login(_) => Priority::Browse,
-        Endpoint::Content | Endpoint::Proxied if target.client.may_probe() && !is_open => {
+        Endpoint::Account | Endpoint::Api(_) | Endpoint::Asset(_) | Endpoint::Browse | Endpoint::Ping => {
+            Priority::Browse
+        }
+        Endpoint::Content | Endpoint::Dav | Endpoint::Proxied if target.client.may_probe() && !is_open => {
             Priority::Background
         }
-        Endpoint::Content | Endpoint::Proxied => match target.range {
+        Endpoint::Content | Endpoint::Dav | Endpoint::Proxied => match target.range {
             None | Some(RangeSpec::From(0) | RangeSpec::Closed(0, _)) => Priority::Play,
             Some(_) => Priority::Seek,
         },
@@ -81,6 +83,8 @@ pub struct Wish {
     pub https: bool,
     /// Whether it is one of a film's many pieces.
     pub segment: bool,
+    /// Whether the request carries `Authorization`, which a drive's content servers refuse.
+    pub authorized: bool,
     /// How the client takes a redirect to another host.
     pub follows: Follows,
     /// Whether it begins behind the beginning of the file. Who keeps addresses and asks us for that was given the bytes
@@ -157,7 +161,9 @@ impl Wish {
 
     /// Whether `auto` may redirect this client whatever the link's life.
     fn is_at_home_with_redirects(&self) -> bool {
-        self.client.returns_for_every_seek() && !(self.segment && self.client.keeps_one_connection())
+        self.client.returns_for_every_seek()
+            && !(self.segment && self.client.keeps_one_connection())
+            && !(self.authorized && self.client.may_take_authorization_along())
     }
 
     /// Decides. The table of the contract:
@@ -187,6 +193,8 @@ impl Wish {
         };
         let obstacle = if needs_headers {
             Some("link-needs-headers")
+        } else if self.authorized && self.client.takes_authorization_along() {
+            Some("authorization")
         } else if self.https && !https {
             // Browsers block it and .NET refuses it.
             Some("https-to-http")
@@ -246,6 +254,7 @@ mod tests {
             client: Client::of(user_agent),
             https: false,
             segment: false,
+            authorized: false,
             follows: Follows::Anywhere,
             in_the_middle: false,
         };
@@ -307,6 +316,7 @@ mod tests {
             client,
             https: false,
             segment: true,
+            authorized: false,
             follows: Follows::Anywhere,
             in_the_middle: false,
         };
@@ -331,6 +341,7 @@ mod tests {
             client: Client::Browser,
             https: true,
             segment: true,
+            authorized: false,
             follows,
             in_the_middle: false,
         };
@@ -374,6 +385,7 @@ mod tests {
             client: Client::Browser,
             https: true,
             segment: false,
+            authorized: false,
             follows: Follows::Anywhere,
             in_the_middle: false,
         };

@@ -3,6 +3,7 @@
 use http::{Method, header};
 use url::form_urlencoded;
 
+use super::api::Call;
 use super::client::Client;
 use super::hls::playlist::EXTENSIONS;
 use super::web::Asset;
@@ -13,7 +14,7 @@ use crate::layer::authenticate::Requirement;
 use crate::path::VirtualPath;
 
 /// What the paths of our addresses begin with, beside `/` itself.
-pub const ROUTES: [&str; 7] = ["account", "api", "assets", "browse", "d", "hls", "p"];
+pub const ROUTES: [&str; 9] = ["account", "api", "assets", "browse", "d", "dav", "hls", "p", "ping"];
 
 /// What a request asks for.
 #[derive(Clone, Debug)]
@@ -32,34 +33,34 @@ pub struct Target {
     pub no_cache: bool,
 }
 
+/// The address of a request, as it was read.
+#[derive(Clone, Debug)]
+struct Address {
+    endpoint: Endpoint,
+    path: VirtualPath,
+}
+
 /// A route.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Endpoint {
     /// What is known of a mount's account, and a way to log in.
     Account,
+    /// A call of AList's API.
+    Api(Call),
     /// A file of the page.
     Asset(Asset),
     /// A folder or a film, for a person.
     Browse,
-    /// A file's bytes, by whatever way the mount delivers.
+    /// A file's bytes, by whatever way the mount delivers; of a folder, what is in it.
     Content,
+    /// WebDAV; the path begins where the visitor's own tree does.
+    Dav,
     /// The film as HLS.
     Hls(Part),
-    /// Who asks wants a token, or to end one.
-    Login(Login),
+    /// Whether we are there.
+    Ping,
     /// A file's bytes, always through us.
     Proxied,
-}
-
-/// A route of a login, as AList has them.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Login {
-    /// With the password.
-    Password,
-    /// With AList's static hash of it.
-    Static,
-    /// The end of a login.
-    Out,
 }
 
 /// A resource of a film's HLS presentation.
@@ -109,6 +110,8 @@ pub struct Query {
     pub via: Option<Via>,
     /// `?download`
     pub download: bool,
+    /// `?playlist=m3u8`, of a folder.
+    pub playlist: bool,
     /// `?refresh=true`
     pub refresh: bool,
     /// `?only=`, `?max=`, `?default=` of a multivariant playlist.
@@ -143,8 +146,14 @@ impl Target {
     ///
     /// # Errors
     /// `Invalid` on a malformed path or parameter, `NotFound` on an unknown route.
-    pub fn parse(request: &Request, prefix: &str) -> Result<Self> {
-        let (endpoint, path) = route(request.uri().path(), prefix)?;
+    pub fn parse(request: &mut Request, prefix: &str) -> Result<Self> {
+        let Address { endpoint, path } = match request.extensions_mut().remove() {
+            Some(address) => address,
+            None => {
+                let (endpoint, path) = route(request.uri().path(), prefix)?;
+                Address { endpoint, path: path? }
+            }
+        };
         let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
         // RFC 9110 §14.2: a range is defined for GET alone.
         let range = (request.method() == Method::GET).then(|| text(header::RANGE)).flatten();
@@ -154,7 +163,7 @@ impl Target {
         Ok(Self {
             no_cache,
             endpoint,
-            path: path?,
+            path,
             client: Client::of(text(header::USER_AGENT).unwrap_or_default()),
             range: range.and_then(RangeSpec::parse),
             query: Query::parse(request.uri().query().unwrap_or_default())?,
@@ -162,24 +171,37 @@ impl Target {
     }
 }
 
-/// Who may make a request, told before anything else is done with it.
-pub fn requirement(request: &Request, prefix: &str) -> Requirement {
+/// Who may make a request, told before anything else is done with it. What was read of its address goes along with it, to be read once.
+pub fn requirement(request: &mut Request, prefix: &str) -> Requirement {
     let Ok((endpoint, path)) = route(request.uri().path(), prefix) else { return Requirement::Login(None) };
+    let requirement = required(&endpoint, path.as_ref().ok(), request.uri().query().unwrap_or_default());
+    if let Ok(path) = path {
+        request.extensions_mut().insert(Address { endpoint, path });
+    }
+    requirement
+}
+
+/// What a route asks for; the path is none where it is malformed, and names nothing.
+fn required(endpoint: &Endpoint, path: Option<&VirtualPath>, query: &str) -> Requirement {
     match (endpoint, path) {
         (Endpoint::Account, _) => Requirement::Administrator,
         (Endpoint::Asset(_), _) => Requirement::Nothing,
-        (Endpoint::Login(_), _) => Requirement::Anyone,
+        (Endpoint::Api(_) | Endpoint::Ping, _) => Requirement::Anyone,
+        (Endpoint::Dav, _) => Requirement::Dav,
         // Everybody may ask where their own tree begins.
-        (Endpoint::Browse, path) => Requirement::Login(path.ok().filter(|path| !path.is_root())),
-        (Endpoint::Content | Endpoint::Hls(_) | Endpoint::Proxied, Ok(path)) => {
+        (Endpoint::Browse, path) => Requirement::Login(path.filter(|path| !path.is_root()).cloned()),
+        (Endpoint::Content | Endpoint::Hls(_) | Endpoint::Proxied, Some(path)) => {
             // Whatever else the query holds: what is malformed in it is for those to hear who may ask.
-            let mut query = form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes());
-            let sign = query.find(|(key, _)| key == "sign").map(|(_, sign)| sign.into_owned());
-            Requirement::Signature { path, sign }
+            Requirement::Signature { path: path.clone(), sign: signature(query) }
         }
-        // A malformed path names nothing.
-        (Endpoint::Content | Endpoint::Hls(_) | Endpoint::Proxied, Err(_)) => Requirement::Login(None),
+        (Endpoint::Content | Endpoint::Hls(_) | Endpoint::Proxied, None) => Requirement::Login(None),
     }
+}
+
+/// The signature in a query.
+pub(super) fn signature(query: &str) -> Option<String> {
+    let pair = query.split('&').find(|pair| pair.starts_with("sign="))?;
+    form_urlencoded::parse(pair.as_bytes()).next().map(|(_, sign)| sign.into_owned())
 }
 
 /// Whether the answer of a route may be read by a page of any origin.
@@ -192,8 +214,11 @@ pub fn is_media(request: &Request, prefix: &str) -> bool {
 fn route(raw: &str, prefix: &str) -> Result<(Endpoint, Result<VirtualPath>)> {
     let raw = without_prefix(raw, prefix);
     let root = || Ok(VirtualPath::root());
-    if raw == "/" || raw == "/browse" {
-        return Ok((Endpoint::Browse, root()));
+    match raw {
+        "/" | "/browse" => return Ok((Endpoint::Browse, root())),
+        "/dav" => return Ok((Endpoint::Dav, root())),
+        "/ping" => return Ok((Endpoint::Ping, root())),
+        _ => {}
     }
     let unknown =
         || Error::new(ErrorKind::NotFound, "find a route").saying("there is nothing at this address");
@@ -201,29 +226,18 @@ fn route(raw: &str, prefix: &str) -> Result<(Endpoint, Result<VirtualPath>)> {
     // What is not listed is not reached, so that whoever goes through the list has seen all.
     let route = ROUTES.into_iter().find(|known| *known == route).ok_or_else(unknown)?;
     match route {
-        "api" => Ok((Endpoint::Login(Login::named(rest).ok_or_else(unknown)?), root())),
+        "api" => Ok((Endpoint::Api(Call::named(rest)), root())),
         "account" => Ok((Endpoint::Account, VirtualPath::parse_encoded(rest))),
         "assets" => Ok((Endpoint::Asset(Asset::named(rest).ok_or_else(unknown)?), root())),
         "browse" => Ok((Endpoint::Browse, VirtualPath::parse_encoded(rest))),
         "d" => Ok((Endpoint::Content, VirtualPath::parse_encoded(rest))),
+        "dav" => Ok((Endpoint::Dav, VirtualPath::parse_encoded(rest))),
         "hls" => {
             let (part, path) = split_hls(rest).ok_or_else(unknown)?;
             Ok((Endpoint::Hls(part), VirtualPath::parse_encoded(path)))
         }
         "p" => Ok((Endpoint::Proxied, VirtualPath::parse_encoded(rest))),
         _ => Err(unknown()),
-    }
-}
-
-impl Login {
-    /// The route of this name below `/api/`.
-    fn named(name: &str) -> Option<Self> {
-        match name {
-            "auth/login" => Some(Self::Password),
-            "auth/login/hash" => Some(Self::Static),
-            "auth/logout" => Some(Self::Out),
-            _ => None,
-        }
     }
 }
 
@@ -285,6 +299,12 @@ impl Query {
             match &*key {
                 "download" => parsed.download = true,
                 "refresh" => parsed.refresh = value == "true",
+                "playlist" if value == "m3u8" => parsed.playlist = true,
+                "playlist" => {
+                    return Err(
+                        Error::new(ErrorKind::Invalid, "read the query").saying("playlist must be m3u8")
+                    );
+                }
                 "only" => parsed.choice.only = Some(quality(&value)?),
                 "max" => parsed.choice.max = Some(quality(&value)?),
                 "default" => parsed.choice.default = Some(quality(&value)?),
@@ -319,7 +339,7 @@ mod tests {
     use super::*;
 
     fn parse(uri: &str) -> Result<Target> {
-        Target::parse(&http::Request::get(uri).body(()).unwrap(), "/sluice")
+        Target::parse(&mut http::Request::get(uri).body(()).unwrap(), "/sluice")
     }
 
     fn parts(uri: &str) -> Option<(Endpoint, String)> {
@@ -336,6 +356,11 @@ mod tests {
             ("/d/a/b.mkv", Endpoint::Content, "/a/b.mkv"),
             ("/sluice/d/a/b.mkv", Endpoint::Content, "/a/b.mkv"),
             ("/sluice", Endpoint::Browse, "/"),
+            ("/dav", Endpoint::Dav, "/"),
+            ("/sluice/dav/a%20b/", Endpoint::Dav, "/a b"),
+            ("/ping", Endpoint::Ping, "/"),
+            ("/api/me", Endpoint::Api(Call::Me), "/"),
+            ("/api/x/y", Endpoint::Api(Call::Unknown), "/"),
             ("/account/", Endpoint::Account, "/"),
             ("/sluice/account/a", Endpoint::Account, "/a"),
             ("/p/b.mkv?download", Endpoint::Proxied, "/b.mkv"),
@@ -382,10 +407,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_address_panics(path in "/(d|p|hls|browse|account|assets)?[a-z0-9%./_-]{0,40}", query in "[a-z=&%]{0,20}") {
-            if let Ok(request) = http::Request::get(format!("{path}?{query}")).body(()) {
-                let _ = Target::parse(&request, "");
-                let _ = requirement(&request, "/x");
+        fn no_address_panics(path in "/(d|p|hls|browse|account|assets|api|dav|ping)?[a-z0-9%./_-]{0,40}", query in "[a-z=&%]{0,20}") {
+            if let Ok(mut request) = http::Request::get(format!("{path}?{query}")).body(()) {
+                let alone = Target::parse(&mut request.clone(), "/x").map(|target| (target.endpoint, target.path)).ok();
+                let _ = requirement(&mut request, "/x");
+                let after = Target::parse(&mut request, "/x").map(|target| (target.endpoint, target.path)).ok();
+                prop_assert_eq!(alone, after);
             }
         }
     }

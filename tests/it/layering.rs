@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Rooms from the outside in; a room may import the rooms behind it and the leaves.
-const ORDER: [&str; 7] = ["app", "transport", "serve", "stream", "resolve", "mount", "driver"];
+const ORDER: [&str; 8] = ["app", "transport", "export", "serve", "stream", "resolve", "mount", "driver"];
 const LEAVES: [&str; 12] = [
     "access", "budget", "clock", "error", "http", "lease", "logs", "path", "secret", "section", "sign",
     "state",

@@ -3,13 +3,17 @@
 
 mod access;
 mod account;
+mod alist;
 mod bad_input;
 mod budget;
 mod calls;
 mod certificate;
 mod crowd;
+mod dav;
+mod dav_clients;
 mod delivery;
 mod driver_contract;
+mod exports;
 mod firefox;
 mod hls;
 mod hls_players;

@@ -4,7 +4,7 @@ use drive_sim::Content;
 
 use crate::support::{FFMPEG, Rig, follow};
 
-const NAMES: [&str; 12] = [
+pub(crate) const NAMES: [&str; 12] = [
     "a film with spaces.mkv",
     "流浪地球 (2019).mkv",
     "🎬 emoji 🍿.mkv",
@@ -48,6 +48,37 @@ async fn every_name_is_listed_resolved_and_ranged() {
         assert_eq!(redirect.status, 302, "{name}");
         let followed = follow(redirect.header("location"), Some("bytes=299990-299999")).await;
         assert_eq!(followed.body, drive_sim::content::bytes(seed, 299_990, 10), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn every_name_comes_back_by_the_api_by_webdav_and_by_the_folder_listing() {
+    let rig = Rig::start(|mut drive| {
+        for (seed, name) in (0..).zip(NAMES) {
+            drive = drive.file(&format!("/{name}/{name}"), Content::Virtual { len: 3000, seed });
+        }
+        drive
+    })
+    .await;
+    for (seed, name) in (0..).zip(NAMES) {
+        let bytes = drive_sim::content::bytes(seed, 0, 3000);
+        let href = sluice::path::encode_component(name);
+        let listed = rig.get(&format!("/d/ali/{href}/")).send().await;
+        assert!(listed.text().contains(&format!("<a href=\"{href}\">")), "{name}: {}", listed.text());
+        let told = rig.site.ask("PROPFIND", &format!("/dav/ali/{href}/")).header("depth", "1").send().await;
+        let address = format!("/dav/ali/{href}/{href}");
+        assert!(told.text().contains(&format!("<D:href>{address}</D:href>")), "{name}: {}", told.text());
+        assert_eq!(rig.get(&address).send().await.body, bytes, "{name}");
+        let path = sluice::path::encode_component(&format!("/ali/{name}"));
+        let list: serde_json::Value =
+            serde_json::from_slice(&rig.get(&format!("/api/fs/list?path={path}")).send().await.body).unwrap();
+        assert_eq!(list["data"]["content"][0]["name"], name);
+        let path = sluice::path::encode_component(list["data"]["content"][0]["path"].as_str().unwrap());
+        let file: serde_json::Value =
+            serde_json::from_slice(&rig.get(&format!("/api/fs/get?path={path}")).send().await.body).unwrap();
+        assert_eq!(file["data"]["name"], name);
+        let raw = file["data"]["raw_url"].as_str().unwrap();
+        assert_eq!(follow(&format!("{raw}?via=proxy"), None).await.body, bytes, "{name}");
     }
 }
 

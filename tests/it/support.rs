@@ -171,6 +171,11 @@ impl Site {
         state
     }
 
+    /// The folder of its state.
+    pub(crate) fn state_dir(&self) -> std::path::PathBuf {
+        self.running.as_ref().unwrap().1.path().to_owned()
+    }
+
     pub(crate) fn get(&self, path: &str) -> Ask<'_> {
         Ask { site: self, request: self.client.get(format!("{}{path}", self.base)) }.agent(KODI)
     }

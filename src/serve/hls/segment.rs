@@ -68,6 +68,7 @@ impl Site {
             client: target.client,
             https: self.is_https(request),
             segment: true,
+            authorized: request.headers().contains_key(header::AUTHORIZATION),
             // Without https browsers do not say which of the two they are, but for this machine.
             follows: match (target.client, fetch_mode(request)) {
                 (Client::Browser, Some("cors")) => Follows::WhereAllowed,

@@ -2,29 +2,27 @@
 
 mod account;
 mod logins;
-mod page;
+pub(super) mod page;
 mod unlock;
 
 use std::fmt;
 
-use futures_util::stream::{self, StreamExt, TryStreamExt};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
-use http_body::Frame;
-use http_body_util::StreamBody;
 use sha2::{Digest, Sha256};
 
 pub(super) use self::logins::Logins;
 use self::page::FolderPage;
 use super::content::set;
 use super::target::Target;
+use super::telling::tell;
 use super::{Site, media_type, sight};
 use crate::access::rules;
 use crate::error::Result;
 use crate::http::conditional::{Validators, Verdict};
 use crate::http::{Body, Request, Response};
 use crate::path::VirtualPath;
-use crate::resolve::{Listing, Want};
+use crate::resolve::Want;
 
 /// A file that the page needs.
 #[derive(Clone, Copy, Eq, PartialEq)]
@@ -117,8 +115,14 @@ impl Site {
             base: if raw.ends_with("/browse/") || !target.path.is_root() { "" } else { "browse/" },
             is_stale: listing.is_stale(),
             account: is_mount && is_administrator,
+            has_any: false,
         };
-        folder_answer(page, &listing).await
+        let (body, length) = tell(&listing, page).await?;
+        let mut response = answer_of(body, POLICY);
+        if let Some(length) = length {
+            response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        Ok(response)
     }
 }
 
@@ -130,7 +134,7 @@ impl Site {
 }
 
 /// A redirect to another address of ours, for the same method.
-fn found_at(address: &str) -> Response {
+pub(super) fn found_at(address: &str) -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::FOUND;
     set(response.headers_mut(), header::LOCATION, address);
@@ -151,28 +155,6 @@ fn wants_page(headers: &HeaderMap) -> bool {
         .get_all(header::ACCEPT)
         .iter()
         .any(|value| value.to_str().is_ok_and(|accept| accept.contains("text/html")))
-}
-
-/// The whole at once where it is at hand; else what the drive lists as it comes. Where it fails in the middle the body is
-/// cut: half a folder must not pass for the whole.
-async fn folder_answer(page: FolderPage, listing: &Listing) -> Result<Response> {
-    let mut pages = Box::pin(listing.pages());
-    if listing.is_one_page() {
-        let mut html = page.opening();
-        let mut is_empty = true;
-        while let Some(entries) = pages.try_next().await? {
-            is_empty &= entries.is_empty();
-            html += &page.rows(&entries);
-        }
-        html += &page.closing(is_empty);
-        return Ok(page_answer(html, POLICY));
-    }
-    let opening = stream::iter([Ok(page.opening())]);
-    let closing = page.closing(false);
-    let rows = pages.map_ok(move |entries| page.rows(&entries));
-    let pieces = opening.chain(rows).chain(stream::iter([Ok(closing)]));
-    let body = Body::stream(StreamBody::new(pieces.map_ok(|piece| Frame::data(piece.into()))));
-    Ok(answer_of(body, POLICY))
 }
 
 fn page_answer(html: String, policy: &'static str) -> Response {

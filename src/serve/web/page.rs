@@ -14,6 +14,7 @@ use crate::path::{VirtualPath, encode_component};
 use crate::section::HumanSize;
 use crate::serve::addresses::{Addresses, Route};
 use crate::serve::media_type::{self, Kind};
+use crate::serve::telling::Telling;
 
 /// A folder, written piece by piece, since a large one is told as the drive lists it.
 pub(super) struct FolderPage {
@@ -26,16 +27,27 @@ pub(super) struct FolderPage {
     pub(super) is_stale: bool,
     /// Whether the folder is a mount, and whoever asks may see its account.
     pub(super) account: bool,
+    /// Whether any entry was told yet.
+    pub(super) has_any: bool,
+}
+
+/// A row of a listing.
+pub(in crate::serve) struct Row<'a> {
+    pub(in crate::serve) entry: &'a Entry,
+    /// In front of the name in the address.
+    pub(in crate::serve) base: &'static str,
+    /// Behind it; a query.
+    pub(in crate::serve) query: &'a str,
 }
 
 /// A text that stands in HTML, in an element or a quoted attribute.
-pub(super) struct Escaped<'a>(pub(super) &'a str);
+pub(in crate::serve) struct Escaped<'a>(pub(in crate::serve) &'a str);
 
 // === impl FolderPage ===
 
-impl FolderPage {
+impl Telling for FolderPage {
     /// What comes before the rows.
-    pub(super) fn opening(&self) -> String {
+    fn opening(&mut self) -> String {
         written(|f| {
             head(f, &self.prefix, self.path.name().unwrap_or("Films"), "")?;
             crumbs(f, &self.prefix, &self.path, true)?;
@@ -49,16 +61,17 @@ impl FolderPage {
     }
 
     /// Rows: folders first, among those that the drive lists together.
-    pub(super) fn rows(&self, entries: &[Entry]) -> String {
+    fn rows(&mut self, entries: &[Entry]) -> String {
+        self.has_any |= !entries.is_empty();
         let (folders, files): (Vec<_>, Vec<_>) = entries.iter().partition(|entry| entry.is_folder());
         written(|f| folders.iter().chain(&files).try_for_each(|entry| self.row(f, entry)))
     }
 
     /// What comes after them.
-    pub(super) fn closing(&self, is_empty: bool) -> String {
+    fn closing(&mut self) -> String {
         written(|f| {
             f.write_str("</tbody></table>\n")?;
-            if is_empty {
+            if !self.has_any {
                 f.write_str("<p class=\"empty\">This folder is empty.</p>\n")?;
             }
             if self.account {
@@ -68,9 +81,10 @@ impl FolderPage {
             foot(f)
         })
     }
+}
 
+impl FolderPage {
     fn row(&self, f: &mut Formatter<'_>, entry: &Entry) -> fmt::Result {
-        let slash = if entry.is_folder() { "/" } else { "" };
         let class = match (entry.is_folder(), media_type::kind_of(&entry.name)) {
             (true, _) => "folder",
             (false, Kind::Video) => "video",
@@ -78,9 +92,23 @@ impl FolderPage {
             (false, Kind::Image) => "image",
             (false, Kind::Other) => "other",
         };
-        write!(f, "<tr class=\"{class}\"><td><a href=\"")?;
-        f.write_str(self.base)?;
-        write!(f, "{}{slash}\">{}{slash}</a></td>", encode_component(&entry.name), Escaped(&entry.name))?;
+        Row { entry, base: self.base, query: "" }.write(f, class)
+    }
+}
+
+// === impl Row ===
+
+impl Row<'_> {
+    /// Writes it, of this class.
+    pub(in crate::serve) fn write(&self, f: &mut Formatter<'_>, class: &str) -> fmt::Result {
+        let Self { entry, base, query } = self;
+        let slash = if entry.is_folder() { "/" } else { "" };
+        let (address, name) = (encode_component(&entry.name), Escaped(&entry.name));
+        f.write_str("<tr")?;
+        if !class.is_empty() {
+            write!(f, " class=\"{class}\"")?;
+        }
+        write!(f, "><td><a href=\"{base}{address}{slash}{query}\">{name}{slash}</a></td>")?;
         write!(f, "<td align=\"right\">{} </td>", Minute(entry.modified))?;
         if entry.is_folder() {
             f.write_str("<td align=\"right\">- </td></tr>\n")
@@ -163,7 +191,7 @@ const KEYS: &str = "<details class=\"facts\"><summary>Keys</summary><p>\
     <kbd>c</kbd> subtitles · <kbd>n</kbd> next</p></details>\n";
 
 /// What `write` writes.
-fn written(write: impl Fn(&mut Formatter<'_>) -> fmt::Result) -> String {
+pub(in crate::serve) fn written(write: impl Fn(&mut Formatter<'_>) -> fmt::Result) -> String {
     struct Written<F>(F);
     impl<F: Fn(&mut Formatter<'_>) -> fmt::Result> Display for Written<F> {
         fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -268,8 +296,9 @@ mod tests {
         let mut entry = Entry::folder(EntryId::new("1"), name);
         (entry.kind, entry.len) = (EntryKind::File, 1536);
         let path = VirtualPath::root();
-        let page = FolderPage { path, prefix: String::new(), base: "", is_stale: false, account: false }
-            .rows(&[entry]);
+        let prefix = String::new();
+        let mut page = FolderPage { path, prefix, base: "", is_stale: false, account: false, has_any: false };
+        let page = page.rows(&[entry]);
         assert!(!page.contains("<script>alert"));
         assert!(
             page.contains("&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt; &amp; &#39;more&#39;.mkv</a>")

@@ -1,0 +1,51 @@
+//! Exports a tree once, and says what came of it.
+
+use std::path::Path;
+
+use sluice::app::App;
+use sluice::clock::Clock;
+use sluice::config::Config;
+use sluice::export::Settings;
+use sluice::path::VirtualPath;
+
+use super::{Failure, print};
+
+/// What is asked for.
+pub(super) struct What<'a> {
+    pub(super) path: &'a str,
+    pub(super) out: &'a Path,
+    pub(super) hls: bool,
+    pub(super) side_files: bool,
+    pub(super) allow_delete: bool,
+}
+
+pub(super) async fn run(what: &What<'_>, config: &Config) -> Result<(), Failure> {
+    let failed = |error: sluice::error::Error| Failure::Run(error.to_string());
+    let path = VirtualPath::parse(what.path).map_err(|error| Failure::Usage(error.words().to_owned()))?;
+    // The settings of the server's own export of the same tree hold here too, as far as they are not given.
+    let known = config.exports.iter().find(|export| export.path == path && export.out == what.out);
+    let settings = Settings {
+        path,
+        out: what.out.to_owned(),
+        hls: what.hls,
+        side_files: what.side_files,
+        every: None,
+        media_server: known.and_then(|export| export.media_server.clone()),
+    };
+    let app = App::build(config, Clock::new()).map_err(failed)?;
+    let report = app.exporter.run(&settings, what.allow_delete).await.map_err(failed)?;
+    app.close().await;
+    for folder in &report.failed_folders {
+        print(&format!("not listed, left as it was: {}", folder.escape_debug()))?;
+    }
+    for file in &report.failed_files {
+        print(&format!("not written: {}", file.escape_debug()))?;
+    }
+    print(&report.to_string())?;
+    match report.is_whole() {
+        true => Ok(()),
+        false => Err(Failure::Run(
+            "the export is not whole; what could not be looked at was left as it was".to_owned(),
+        )),
+    }
+}

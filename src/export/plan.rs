@@ -1,0 +1,111 @@
+//! What is to be done: from what was listed and what was written before. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::manifest::Manifest;
+use super::names;
+use super::walk::Seen;
+use crate::path::VirtualPath;
+
+/// What is to be done, in order.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    pub(super) actions: Vec<Action>,
+    /// Files that were not listed, and that stay.
+    pub(super) missing: usize,
+    pub(super) too_many_missing: bool,
+}
+
+/// One thing to do; the paths are that of the source within the tree, and the local one.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Action {
+    /// See that it is there, as it should be.
+    Put { source: String, local: String },
+    /// Remove it.
+    Remove { source: String, local: String },
+}
+
+/// Decides; counts in the manifest how often files were missing.
+pub(super) fn plan(seen: &Seen, manifest: &mut Manifest, side_files: bool, allow_delete: bool) -> Plan {
+    let total = manifest.len();
+    let (mut gone, mut missing) = (Vec::new(), 0);
+    for (source, record) in manifest.iter_mut() {
+        // What is not to be exported any more is no more missed than what was deleted.
+        let is_wanted = seen.files.get(source).is_some_and(|file| file.is_film || side_files);
+        if is_wanted || !is_known_to_be_gone(seen, source) {
+            if is_wanted {
+                record.missing = 0;
+            }
+            continue;
+        }
+        record.missing = record.missing.saturating_add(1);
+        missing += 1;
+        if record.missing >= LISTINGS {
+            gone.push(Action::Remove { source: source.clone(), local: record.local.clone() });
+        }
+    }
+    let too_many_missing = !allow_delete && missing * SHARE > total;
+    if too_many_missing {
+        gone.clear();
+    }
+    missing -= gone.len();
+    let mut plan = Plan { actions: Vec::new(), missing, too_many_missing };
+    let locals = locals(seen, manifest, side_files);
+    let puts = locals.into_iter().map(|(source, local)| Action::Put { source, local });
+    plan.actions.extend(puts);
+    plan.actions.extend(gone);
+    plan
+}
+
+/// Whether the nearest folder of which anything is known was listed whole, and so does not have the way to this file.
+fn is_known_to_be_gone(seen: &Seen, source: &str) -> bool {
+    let Ok(path) = VirtualPath::parse(source) else { return false };
+    let mut folder = path.parent();
+    while let Some(at) = folder {
+        if seen.listed.contains(&at) {
+            return true;
+        }
+        if seen.failed.contains(&at) {
+            return false;
+        }
+        folder = at.parent();
+    }
+    false
+}
+
+/// Where each file goes. What was written before stays where it is; of two films with one stem the second keeps its extension.
+fn locals(seen: &Seen, manifest: &Manifest, side_files: bool) -> BTreeMap<String, String> {
+    let wanted =
+        || seen.files.iter().filter(|(_, file)| file.is_film || side_files).map(|(source, _)| source);
+    let (mut locals, mut taken) = (BTreeMap::new(), BTreeSet::new());
+    for source in wanted() {
+        if let Some(record) = manifest.get(source) {
+            taken.insert(record.local.clone());
+            locals.insert(source.clone(), record.local.clone());
+        }
+    }
+    for (source, file) in &seen.files {
+        if locals.contains_key(source) || !(file.is_film || side_files) {
+            continue;
+        }
+        let (folder, name) = source.rsplit_once('/').unwrap_or(("", source));
+        let folders = folder.split('/').filter(|name| !name.is_empty()).map(|name| names::folder(name) + "/");
+        let folder: String = folders.collect();
+        let candidates = match file.is_film {
+            true => [names::strm(name), names::whole_strm(name)],
+            false => [names::file(name), format!("{}-{}", names::short_hash(name), names::file(name))],
+        };
+        let free =
+            candidates.into_iter().map(|name| format!("{folder}{name}")).find(|local| !taken.contains(local));
+        if let Some(local) = free {
+            taken.insert(local.clone());
+            locals.insert(source.clone(), local);
+        }
+    }
+    locals
+}
+
+/// Whole listings in a row that must lack a file before it goes.
+const LISTINGS: u32 = 2;
+/// A tenth of the tree may go at once.
+const SHARE: usize = 10;
