@@ -68,8 +68,8 @@ pub async fn run(
     let refusals = Refusals::new(tasks.clone());
     loop {
         let (stream, peer) = tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok(accepted) => accepted,
+            connection = listener.accept() => match connection {
+                Ok(connection) => connection,
                 Err(error) => {
                     // Out of file descriptors, most likely: take a breath instead of spinning.
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -79,8 +79,8 @@ pub async fn run(
             },
             () = stop.cancelled() => break,
         };
-        if crowd.is_full() {
-            // Those who have just come must be heard before others take their places.
+        while crowd.is_full() && crowd.unheard() >= UNHEARD {
+            // Those who have just come must be heard before others take their places; the system keeps the next ones in line.
             tokio::task::yield_now().await;
         }
         let Some(place) = crowd.enter(peer) else {
@@ -129,4 +129,6 @@ pub async fn run(
     cut.cancel();
 }
 
+/// Connections that have come and not had their turn yet. Chosen: few beside those who are to go.
+const UNHEARD: usize = 16;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -75,10 +75,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if !self.has_read && !buf.filled().is_empty() {
-            self.has_read = true;
+        if !self.has_read {
+            self.has_read = !buf.filled().is_empty();
             if let Some(member) = &self.member {
-                member.speaks();
+                member.is_heard(self.has_read);
             }
         }
         polled

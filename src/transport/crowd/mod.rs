@@ -27,6 +27,8 @@ struct Shared {
     began: Instant,
     /// One for each connection, and one for each request beyond the first that is under way on it.
     taken: AtomicUsize,
+    /// Connections that nobody has listened to yet.
+    unheard: AtomicUsize,
     room: Mutex<Room>,
 }
 
@@ -51,6 +53,7 @@ pub(super) struct Member {
     since: Instant,
     /// Where it stands in the room; only touched under the lock.
     seat: AtomicUsize,
+    was_heard: AtomicBool,
     has_spoken: AtomicBool,
     has_asked: AtomicBool,
     /// Requests whose answer has not begun.
@@ -108,13 +111,18 @@ impl Crowd {
     /// A crowd of at most so many; 0: as many as the limit of open files lets us have.
     pub fn new(most: usize) -> Self {
         let most = if most == 0 { by_open_files() } else { most };
-        let (began, taken, room) = (Instant::now(), AtomicUsize::new(0), Mutex::default());
-        Self(Arc::new(Shared { most, began, taken, room }))
+        let (taken, unheard) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Self(Arc::new(Shared { most, began: Instant::now(), taken, unheard, room: Mutex::default() }))
     }
 
     /// Whether the next one takes another's place.
     pub(super) fn is_full(&self) -> bool {
         self.0.taken.load(Ordering::Relaxed) >= self.0.most
+    }
+
+    /// How many have come and not had their turn yet.
+    pub(super) fn unheard(&self) -> usize {
+        self.0.unheard.load(Ordering::Relaxed)
     }
 
     /// How many are connected.
@@ -135,12 +143,14 @@ impl Crowd {
         let neighbours = Arc::clone(room.networks.entry(network).or_default());
         neighbours.fetch_add(1, Ordering::Relaxed);
         self.0.taken.fetch_add(1, Ordering::Relaxed);
+        self.0.unheard.fetch_add(1, Ordering::Relaxed);
         let member = Arc::new(Member {
             crowd: Arc::clone(&self.0),
             network,
             neighbours,
             since: Instant::now(),
             seat: AtomicUsize::new(room.members.len()),
+            was_heard: AtomicBool::new(false),
             has_spoken: AtomicBool::new(false),
             has_asked: AtomicBool::new(false),
             waiting: AtomicU32::new(0),
@@ -237,9 +247,14 @@ impl Member {
         }
     }
 
-    /// Says that the first bytes have come.
-    pub(super) fn speaks(&self) {
-        self.has_spoken.store(true, Ordering::Relaxed);
+    /// Says that somebody has listened, and whether anything had come.
+    pub(super) fn is_heard(&self, has_spoken: bool) {
+        if !self.was_heard.swap(true, Ordering::Relaxed) {
+            self.crowd.unheard.fetch_sub(1, Ordering::Relaxed);
+        }
+        if has_spoken {
+            self.has_spoken.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Says that the head of a request has come, and that its answer has not begun.
@@ -320,6 +335,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        self.0.is_heard(false);
         self.0.crowd.leave(&mut self.0.crowd.room(), &self.0);
     }
 }
