@@ -108,7 +108,8 @@ impl Exporter {
         }
     }
 
-    /// Exports a tree once. Dropped in the middle, what was written is known at the next run.
+    /// Exports a tree once. Dropped in the middle, it loses nothing, but what was written last is not known at the next run, which
+    /// reports those files as somebody else's and leaves them.
     ///
     /// # Errors
     /// Where the tree itself cannot be listed, or the folder that it goes to not be used; then nothing has changed there.
@@ -381,6 +382,5 @@ async fn blocking<T: Send + 'static>(
 const PARTY: u64 = u64::MAX;
 /// Bytes; chosen: pictures and subtitles are far smaller, and it is held in memory.
 const LARGEST: usize = 32 << 20;
-/// Files after which what was done is written down; chosen: a kill costs that many at most, which are then found as somebody else's
-/// only where they differ.
+/// Files after which what was done is written down; chosen: a kill leaves about that many that the next run does not know.
 const SAVED_EACH: usize = 2000;
