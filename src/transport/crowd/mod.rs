@@ -101,6 +101,8 @@ struct Snapshot {
     has_asked: bool,
     /// Whether a request waits for the beginning of its answer, which is our doing or the drive's.
     is_waiting: bool,
+    /// What it has taken in all, of whatever use.
+    bytes: u64,
     /// What it has taken lately, for each of its requests.
     bytes_per_second: u64,
 }
@@ -306,6 +308,7 @@ impl Member {
             has_spoken: self.has_spoken.load(Ordering::Relaxed),
             has_asked: self.has_asked.load(Ordering::Relaxed),
             is_waiting: self.waiting.load(Ordering::Relaxed) > 0,
+            bytes: self.all.load(Ordering::Relaxed),
             bytes_per_second: bytes.saturating_mul(1000) / in_ms / requests,
         }
     }
@@ -386,15 +389,20 @@ fn least_useful(crowd: impl Iterator<Item = Snapshot>, most: usize) -> Vec<usize
 /// Whoever of a network has the least makes way first; none: not at all.
 ///
 /// First whoever takes least, be it that it is idle, still sends its head, or reads a byte a second; then whoever has only
-/// just come and said nothing yet: a viewer says all at once. Last whoever waits for us. The oldest of equals. Never one that takes
-/// its bytes at a pace at which films are watched, or that has just asked for something.
+/// just come and said nothing yet: a viewer says all at once; then whoever has just been answered, by what was taken of it. Last
+/// whoever waits for us. The oldest of equals. Never one that takes its bytes at a pace at which films are watched.
 fn rank(one: &Snapshot) -> Option<(u8, u64, Reverse<Duration>)> {
-    let is_young = one.age < YOUNG;
-    if one.bytes_per_second >= PACE || (is_young && one.has_asked) {
+    if one.bytes_per_second >= PACE {
         return None;
     }
-    let worth = if one.is_waiting { 2 } else { u8::from(is_young && !one.has_spoken) };
-    Some((worth, one.bytes_per_second, Reverse(one.age)))
+    let is_young = one.age < YOUNG;
+    let (worth, taken) = match (one.is_waiting, one.has_asked) {
+        (true, _) => (3, 0),
+        (false, true) if is_young => (2, one.bytes),
+        (false, false) if is_young && !one.has_spoken => (1, 0),
+        _ => (0, one.bytes_per_second),
+    };
+    Some((worth, taken, Reverse(one.age)))
 }
 
 /// A third of the files that we may have open: another third is for what answers need, files or connections to drives, and

@@ -11,6 +11,7 @@ const IDLE: Snapshot = Snapshot {
     has_spoken: true,
     has_asked: true,
     is_waiting: false,
+    bytes: 0,
     bytes_per_second: 0,
 };
 
@@ -50,7 +51,7 @@ fn whoever_takes_least_makes_way_and_of_equals_the_oldest() {
 }
 
 #[test]
-fn whoever_waits_for_us_goes_last_and_whoever_has_just_asked_not_at_all() {
+fn whoever_waits_for_us_goes_last_and_before_them_whoever_has_just_been_answered() {
     let waiting = Snapshot { is_waiting: true, ..IDLE };
     let new = Snapshot { age: Duration::from_millis(1), has_spoken: false, has_asked: false, ..IDLE };
     let dribbling = Snapshot { has_spoken: true, ..new };
@@ -58,8 +59,10 @@ fn whoever_waits_for_us_goes_last_and_whoever_has_just_asked_not_at_all() {
     assert_eq!(chosen([waiting, new, dribbling, asked]), Some(2));
     assert_eq!(chosen([waiting, new, IDLE, asked]), Some(2));
     assert_eq!(chosen([waiting, new, asked]), Some(1));
-    assert_eq!(chosen([waiting, asked]), Some(0));
-    assert_eq!(chosen([asked]), None);
+    let answered = Snapshot { bytes: 500_000, ..asked };
+    assert_eq!(chosen([waiting, answered, asked]), Some(2));
+    assert_eq!(chosen([waiting, answered]), Some(1));
+    assert_eq!(chosen([waiting]), Some(0));
 }
 
 #[test]
