@@ -112,9 +112,9 @@ enum Command {
         /// The addresses of HLS playlists rather than of the films as they are.
         #[arg(long)]
         hls: bool,
-        /// No subtitles, pictures and descriptions.
-        #[arg(long)]
-        no_side_files: bool,
+        /// What is done with subtitles, pictures and descriptions; those on this machine can be linked to.
+        #[arg(long, value_enum, default_value = "copy")]
+        side_files: strm::SideFiles,
         /// Removes what the drive has no more even where that is more than a tenth of the tree.
         #[arg(long)]
         allow_delete: bool,
@@ -164,9 +164,8 @@ impl Args {
                     .and_then(|config| access::link(&path, shape, expires.as_deref(), &config))
                     .map_err(Failure::at_run_time)
             }
-            Command::Strm { path, out, hls, no_side_files, allow_delete, config } => {
-                let what =
-                    strm::What { path: &path, out: &out, hls, side_files: !no_side_files, allow_delete };
+            Command::Strm { path, out, hls, side_files, allow_delete, config } => {
+                let what = strm::What { path: &path, out: &out, hls, side_files, allow_delete };
                 logs::start(self.log_format, environment.get("SLUICE_LOG").map_or("warn", String::as_str))
                     .map_err(|error| Failure::Run(format!("failed to start: {error}")))
                     .and_then(|lines| {

@@ -2,20 +2,29 @@
 
 use std::path::Path;
 
+use clap::ValueEnum;
 use sluice::app::App;
 use sluice::clock::Clock;
 use sluice::config::Config;
-use sluice::export::Settings;
+use sluice::export::{self, Settings};
 use sluice::path::VirtualPath;
 
 use super::{Failure, print};
+
+/// As [`export::SideFiles`].
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum SideFiles {
+    Copy,
+    Link,
+    None,
+}
 
 /// What is asked for.
 pub(super) struct What<'a> {
     pub(super) path: &'a str,
     pub(super) out: &'a Path,
     pub(super) hls: bool,
-    pub(super) side_files: bool,
+    pub(super) side_files: SideFiles,
     pub(super) allow_delete: bool,
 }
 
@@ -28,7 +37,11 @@ pub(super) async fn run(what: &What<'_>, config: &Config) -> Result<(), Failure>
         path,
         out: what.out.to_owned(),
         hls: what.hls,
-        side_files: what.side_files,
+        side_files: match what.side_files {
+            SideFiles::Copy => export::SideFiles::Copy,
+            SideFiles::Link => export::SideFiles::Link,
+            SideFiles::None => export::SideFiles::None,
+        },
         every: None,
         media_server: known.and_then(|export| export.media_server.clone()),
     };

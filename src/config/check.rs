@@ -13,7 +13,7 @@ use crate::access::passwords::Given;
 use crate::access::rules::Rule;
 use crate::access::{self, PasswordHash, Permissions, User};
 use crate::driver::registry::DRIVERS;
-use crate::export::MediaServer;
+use crate::export::{MediaServer, SideFiles};
 use crate::mount::{self, Mode, Policy};
 use crate::path::VirtualPath;
 use crate::secret::Secret;
@@ -366,7 +366,11 @@ fn export(section: &mut Section<'_>) -> Option<export::Settings> {
     let path = required_path(section);
     let out = section.required_string("out").map(PathBuf::from);
     let hls = section.boolean("hls", false);
-    let side_files = section.choice("side_files", &[("copy", true), ("none", false)], true);
+    let side_files = section.choice(
+        "side_files",
+        &[("copy", SideFiles::Copy), ("link", SideFiles::Link), ("none", SideFiles::None)],
+        SideFiles::Copy,
+    );
     let every = section.duration("every", EXPORTED_EVERY);
     let url = section.parsed("media_server", None, outside_url);
     let key = section.secret("media_server_key");

@@ -117,6 +117,12 @@ pub trait Driver: Debug + Send + Sync + 'static {
         Ok(None)
     }
 
+    /// Where a file lies on this machine, if it does.
+    fn local_file(&self, file: &Entry) -> Option<PathBuf> {
+        let _ = file;
+        None
+    }
+
     /// How to get at the bytes of a file.
     ///
     /// # Errors
@@ -392,6 +398,12 @@ impl Entry {
             version.copy_from_slice(&digest.finalize()[..16]);
             version
         })
+    }
+
+    /// The hash of the content, where it is a SHA-1 in hexadecimal; what drives give is upstream text.
+    pub fn sha1(&self) -> Option<&str> {
+        let is_it = |hash: &&str| hash.len() == 40 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+        self.hash.as_deref().filter(is_it)
     }
 
     /// What HTTP compares this version of the file by.

@@ -1,7 +1,7 @@
 //! What an export has written, by what it was made of: a line of JSON a file, in the tree itself.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::{fmt, io};
 
 use cap_std::fs::Dir;
 use serde::{Deserialize, Serialize};
@@ -23,14 +23,16 @@ pub(super) struct Record {
     pub(super) missing: u32,
 }
 
-/// What is in it.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+/// What is in it. Without the address where it is shown: that is a credential.
+#[derive(Clone, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Kind {
     /// This address.
     Address(String),
     /// The bytes of this version of the source.
     Copy(String),
+    /// A symbolic link to this file.
+    Link(String),
 }
 
 #[derive(Deserialize, Serialize)]
@@ -38,6 +40,18 @@ struct Line<'a> {
     source: std::borrow::Cow<'a, str>,
     #[serde(flatten)]
     record: Record,
+}
+
+// === impl Kind ===
+
+impl fmt::Debug for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(_) => f.write_str("Address"),
+            Self::Copy(version) => f.debug_tuple("Copy").field(version).finish(),
+            Self::Link(target) => f.debug_tuple("Link").field(target).finish(),
+        }
+    }
 }
 
 // === impl Manifest ===

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::manifest::{Kind, Manifest, Record};
 pub use self::notice::MediaServer;
-use self::plan::{Action, Plan};
+use self::plan::{Action, Plan, Step};
 use self::walk::{File, Seen};
 use crate::access::keys::Keys;
 use crate::budget::{Errand, Priority};
@@ -33,7 +33,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::http::body::read_limited;
 use crate::http::range::ByteRange;
 use crate::path::VirtualPath;
-use crate::resolve::BoxResolve;
+use crate::resolve::{BoxResolve, Known};
 use crate::serve::addresses::{self, Route};
 use crate::stream::{Audience, Engine, FileOrigin};
 
@@ -46,12 +46,23 @@ pub struct Settings {
     pub out: PathBuf,
     /// Whether films are exported as HLS rather than as they are.
     pub hls: bool,
-    /// Whether the files beside films go along: subtitles, pictures, descriptions.
-    pub side_files: bool,
+    /// How the files beside films go along: subtitles, pictures, descriptions.
+    pub side_files: SideFiles,
     /// How long between two runs of the server's own; none for none.
     pub every: Option<Duration>,
     /// Who is told of changes.
     pub media_server: Option<MediaServer>,
+}
+
+/// What is done with files beside films.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum SideFiles {
+    /// They are copied.
+    Copy,
+    /// Those that lie on this machine are linked to (symbolically), and the others copied.
+    Link,
+    /// Nothing.
+    None,
 }
 
 /// Exports trees. Clones share everything.
@@ -108,8 +119,8 @@ impl Exporter {
         }
     }
 
-    /// Exports a tree once. Dropped in the middle, it loses nothing, but what was written last is not known at the next run, which
-    /// reports those files as somebody else's and leaves them.
+    /// Exports a tree once. Dropped in the middle, it loses nothing: the next run reads what was written last and not noted any more, and
+    /// knows it again where it would write the same.
     ///
     /// # Errors
     /// Where the tree itself cannot be listed, or the folder that it goes to not be used; then nothing has changed there.
@@ -121,7 +132,7 @@ impl Exporter {
         let dir = Arc::new(blocking(move || open(&out)).await?);
         let reading = Arc::clone(&dir);
         let mut manifest = blocking(move || Manifest::read(&reading)).await?;
-        let plan = plan::plan(&seen, &mut manifest, settings.side_files, allow_delete);
+        let plan = plan::plan(&seen, &mut manifest, settings.side_files != SideFiles::None, allow_delete);
         let mut report = Report {
             missing: plan.missing,
             too_many_missing: plan.too_many_missing,
@@ -166,20 +177,16 @@ impl Exporter {
         report: &mut Report,
         changed: &mut BTreeSet<String>,
     ) -> Result<()> {
-        for (number, action) in plan.actions.into_iter().enumerate() {
-            let (source, local) = match &action {
-                Action::Put { source, local } => (source.clone(), local.clone()),
-                Action::Remove { source, local } => (source.clone(), local.clone()),
-            };
-            let done = match &action {
-                Action::Remove { .. } => self.remove(dir, &source, &local, manifest).await,
-                Action::Put { .. } => {
-                    let Some(file) = seen.files.get(&source) else { continue };
-                    self.put(settings, dir, file, &source, &local, manifest).await
-                }
+        let mut unsaved = 0;
+        for Action { source, local, step } in plan.actions {
+            let done = match (step, seen.files.get(&source)) {
+                (Step::Remove, _) => self.remove(dir, &source, &local, manifest).await,
+                (Step::Put, Some(file)) => self.put(settings, dir, file, &source, &local, manifest).await,
+                (Step::Put, None) => continue,
             };
             match done {
                 Ok(Done::Kept) => report.kept += 1,
+                Ok(Done::Left) => {}
                 Ok(Done::Removed) => report.removed += 1,
                 Ok(Done::Written) => report.written += 1,
                 Err(error) => {
@@ -190,7 +197,9 @@ impl Exporter {
             }
             if matches!(done, Ok(Done::Removed | Done::Written)) {
                 changed.insert(local.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned());
-                if number % SAVED_EACH == SAVED_EACH - 1 {
+                unsaved += 1;
+                if unsaved == SAVED_EACH {
+                    unsaved = 0;
                     let (dir, text) = (Arc::clone(dir), manifest.to_text());
                     blocking(move || Manifest::write(&dir, &text)).await?;
                 }
@@ -210,36 +219,64 @@ impl Exporter {
     ) -> Result<Done> {
         let known = manifest.get(source).cloned();
         let path = VirtualPath::parse(source)?.below(&settings.path)?;
-        let (kind, content) = if file.is_film {
-            let address = self.address(settings, &path, known.as_ref())?;
-            (Kind::Address(address.clone()), Some(address + "\n"))
-        } else {
-            (Kind::Copy(data_encoding::HEXLOWER.encode(&file.known.entry.version())), None)
+        let kind = self.kind(settings, file, &path, known.as_ref())?;
+        let len = match &kind {
+            // And a line break.
+            Kind::Address(address) => address.len() as u64 + 1,
+            Kind::Copy(_) => file.known.entry.len,
+            Kind::Link(target) => target.len() as u64,
         };
-        let len = content.as_ref().map_or(file.known.entry.len, |content| content.len() as u64);
         let as_known = known.as_ref().is_some_and(|known| known.kind == kind && known.local == local);
         let there = {
             let (dir, local) = (Arc::clone(dir), local.to_owned());
             blocking(move || Ok(dir.symlink_metadata(local).ok().map(|found| found.len()))).await?
         };
-        let record = Record { local: local.to_owned(), kind, len, missing: 0 };
+        let record = Record { local: local.to_owned(), kind: kind.clone(), len, missing: 0 };
         if as_known && there == Some(len) {
             manifest.set(source, record);
             return Ok(Done::Kept);
         }
         let is_ours = known.as_ref().is_some_and(|known| known.local == local && there == Some(known.len));
-        if there.is_some() && !is_ours {
-            return Err(Error::new(ErrorKind::Denied, "export a file")
-                .saying("there is a file of this name that this export has not written"));
+        let is_in_the_way = there.is_some() && !is_ours;
+        if is_in_the_way && there != Some(len) {
+            return Err(in_the_way());
         }
-        let bytes = match content {
-            Some(content) => content.into_bytes(),
-            None => self.bytes(file, &path).await?,
+        let content = match kind {
+            Kind::Address(address) => Content::Bytes((address + "\n").into_bytes()),
+            Kind::Copy(_) => Content::Bytes(self.bytes(file, &path).await?),
+            Kind::Link(target) => Content::Link(target),
         };
         let (dir, to) = (Arc::clone(dir), local.to_owned());
-        blocking(move || write(&dir, &to, &bytes)).await?;
+        let is_done = blocking(move || match is_in_the_way {
+            // What an export wrote that was ended before it could note it is what it would write now.
+            true => Ok(is_same(&dir, &to, &content)),
+            false => write(&dir, &to, &content).map(|()| true),
+        });
+        if !is_done.await? {
+            return Err(in_the_way());
+        }
         manifest.set(source, record);
-        Ok(Done::Written)
+        Ok(if is_in_the_way { Done::Kept } else { Done::Written })
+    }
+
+    /// What is to be in a file.
+    fn kind(
+        &self,
+        settings: &Settings,
+        file: &File,
+        path: &VirtualPath,
+        known: Option<&Record>,
+    ) -> Result<Kind> {
+        if file.is_film {
+            return self.address(settings, path, known).map(Kind::Address);
+        }
+        let Known { mount, entry } = &file.known;
+        let there = Some(entry).filter(|_| settings.side_files == SideFiles::Link);
+        let there = there.and_then(|entry| mount.driver.local_file(entry));
+        Ok(match there.and_then(|there| there.into_os_string().into_string().ok()) {
+            Some(there) => Kind::Link(there),
+            None => Kind::Copy(data_encoding::HEXLOWER.encode(&entry.version())),
+        })
     }
 
     /// The address in a `.strm` file: the one that is there already, as long as its signature holds.
@@ -282,10 +319,9 @@ impl Exporter {
     ) -> Result<Done> {
         let len = manifest.get(source).map(|known| known.len);
         let (dir, at) = (Arc::clone(dir), local.to_owned());
-        blocking(move || {
+        let done = blocking(move || {
             match dir.symlink_metadata(&at) {
-                // Somebody has put another one there.
-                Ok(found) if Some(found.len()) != len => return Ok(()),
+                Ok(found) if Some(found.len()) != len => return Ok(Done::Left),
                 Ok(_) => dir.remove_file(&at)?,
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
@@ -298,11 +334,11 @@ impl Exporter {
                     break;
                 }
             }
-            Ok(())
+            Ok(Done::Removed)
         })
         .await?;
         manifest.forget(source);
-        Ok(Done::Removed)
+        Ok(done)
     }
 }
 
@@ -310,6 +346,8 @@ impl Exporter {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Done {
     Kept,
+    /// Somebody has put another one in the place of what was to be removed, and it is theirs.
+    Left,
     Removed,
     Written,
 }
@@ -349,8 +387,29 @@ fn open(out: &std::path::Path) -> std::io::Result<Dir> {
     Dir::open_ambient_dir(out, ambient_authority())
 }
 
+/// What a file is made of.
+enum Content {
+    Bytes(Vec<u8>),
+    Link(String),
+}
+
+fn in_the_way() -> Error {
+    Error::new(ErrorKind::Denied, "export a file")
+        .saying("there is a file of this name that this export has not written")
+}
+
+/// Whether this is what is there already.
+fn is_same(dir: &Dir, local: &str, content: &Content) -> bool {
+    match content {
+        Content::Bytes(bytes) => dir.read(local).is_ok_and(|there| there == *bytes),
+        Content::Link(target) => {
+            dir.read_link_contents(local).is_ok_and(|there| there == std::path::Path::new(target))
+        }
+    }
+}
+
 /// Writes a file whole or not at all. It may be read by others: media servers run as somebody else.
-fn write(dir: &Dir, local: &str, bytes: &[u8]) -> std::io::Result<()> {
+fn write(dir: &Dir, local: &str, content: &Content) -> std::io::Result<()> {
     let (folder, name) = local.rsplit_once('/').unwrap_or(("", local));
     if !folder.is_empty() {
         dir.create_dir_all(folder)?;
@@ -358,7 +417,17 @@ fn write(dir: &Dir, local: &str, bytes: &[u8]) -> std::io::Result<()> {
     let hash = names::short_hash(name);
     let temporary =
         if folder.is_empty() { format!(".{hash}.part") } else { format!("{folder}/.{hash}.part") };
-    dir.write(&temporary, bytes)?;
+    match content {
+        Content::Bytes(bytes) => dir.write(&temporary, bytes)?,
+        #[cfg(unix)]
+        Content::Link(target) => {
+            // What is left of a run that was ended.
+            let _ = dir.remove_file(&temporary);
+            dir.symlink_contents(target, &temporary)?;
+        }
+        #[cfg(not(unix))]
+        Content::Link(_) => return Err(std::io::ErrorKind::Unsupported.into()),
+    }
     dir.rename(&temporary, dir, local).inspect_err(|_| {
         // It is of no use, and nobody else's.
         let _ = dir.remove_file(&temporary);
@@ -382,5 +451,5 @@ async fn blocking<T: Send + 'static>(
 const PARTY: u64 = u64::MAX;
 /// Bytes; chosen: pictures and subtitles are far smaller, and it is held in memory.
 const LARGEST: usize = 32 << 20;
-/// Files after which what was done is written down; chosen: a kill leaves about that many that the next run does not know.
+/// Files after which what was done is written down; chosen: after a kill the next run reads that many at most.
 const SAVED_EACH: usize = 2000;

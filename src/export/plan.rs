@@ -16,13 +16,22 @@ pub(super) struct Plan {
     pub(super) too_many_missing: bool,
 }
 
-/// One thing to do; the paths are that of the source within the tree, and the local one.
+/// One thing to do.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) enum Action {
+pub(super) struct Action {
+    /// Within the tree.
+    pub(super) source: String,
+    /// In the folder of the export.
+    pub(super) local: String,
+    pub(super) step: Step,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Step {
     /// See that it is there, as it should be.
-    Put { source: String, local: String },
+    Put,
     /// Remove it.
-    Remove { source: String, local: String },
+    Remove,
 }
 
 /// Decides; counts in the manifest how often files were missing.
@@ -41,7 +50,8 @@ pub(super) fn plan(seen: &Seen, manifest: &mut Manifest, side_files: bool, allow
         record.missing = record.missing.saturating_add(1);
         missing += 1;
         if record.missing >= LISTINGS {
-            gone.push(Action::Remove { source: source.clone(), local: record.local.clone() });
+            let (source, local) = (source.clone(), record.local.clone());
+            gone.push(Action { source, local, step: Step::Remove });
         }
     }
     let too_many_missing = !allow_delete && missing * SHARE > total;
@@ -51,7 +61,7 @@ pub(super) fn plan(seen: &Seen, manifest: &mut Manifest, side_files: bool, allow
     missing -= gone.len();
     let mut plan = Plan { actions: Vec::new(), missing, too_many_missing };
     let locals = locals(seen, manifest, side_files);
-    let puts = locals.into_iter().map(|(source, local)| Action::Put { source, local });
+    let puts = locals.into_iter().map(|(source, local)| Action { source, local, step: Step::Put });
     plan.actions.extend(puts);
     plan.actions.extend(gone);
     plan

@@ -10,7 +10,7 @@ use drive_sim::{Content, Fault, Sample, Sim};
 use sluice::app::App;
 use sluice::clock::Clock;
 use sluice::config::Config;
-use sluice::export::{Report, Settings};
+use sluice::export::{Report, Settings, SideFiles};
 use sluice::path::VirtualPath;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -34,7 +34,7 @@ fn settings(path: &str, out: &Path) -> Settings {
         path: VirtualPath::parse(path).unwrap(),
         out: out.to_owned(),
         hls: false,
-        side_files: true,
+        side_files: SideFiles::Copy,
         every: None,
         media_server: None,
     }
@@ -175,6 +175,11 @@ async fn an_address_plays_as_long_as_its_key_is_not_revoked_and_side_files_are_c
     assert_eq!((done(&report), report.failed_files.len()), ((1, 2, 0), 1));
     assert_eq!(strm("films/a & b.mp4.strm"), "mine");
 
+    // What was written and not noted any more, since the machine stopped, is known again; not so what differs.
+    std::fs::remove_file(out.path().join(".sluice-export")).unwrap();
+    let report = exporter.run(&settings, false).await.unwrap();
+    assert_eq!((done(&report), report.failed_files.len()), ((0, 3, 0), 1));
+
     // With another key all is written anew.
     sluice::access::keys::Keys::new(&state).revoke(1).unwrap();
     let exporter = app(&text, &state).exporter;
@@ -193,6 +198,29 @@ async fn an_address_plays_as_long_as_its_key_is_not_revoked_and_side_files_are_c
     let hls = Settings { hls: true, ..settings };
     exporter.run(&hls, false).await.unwrap();
     assert!(strm("films/a & b.strm").contains("/hls/ali/films/a%20%26%20b.mkv/master.m3u8?sign="));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn side_files_of_this_machine_can_be_linked_to() {
+    let (films, state, out) = (TempDir::new().unwrap(), TempDir::new().unwrap(), TempDir::new().unwrap());
+    for name in ["a.mkv", "a.srt"] {
+        std::fs::write(films.path().join(name), name).unwrap();
+    }
+    let text = format!(
+        "[[mount]]\npath = \"/local\"\ndriver = \"local\"\n[mount.options]\nroot = \"{}\"\n",
+        films.path().display()
+    );
+    let exporter = app(&text, state.path()).exporter;
+    let settings = Settings { side_files: SideFiles::Link, ..settings("/local", out.path()) };
+    assert_eq!(done(&exporter.run(&settings, false).await.unwrap()), (2, 0, 0));
+    assert_eq!(std::fs::read_link(out.path().join("a.srt")).unwrap(), films.path().join("a.srt"));
+    assert_eq!(done(&exporter.run(&settings, false).await.unwrap()), (0, 2, 0));
+    // And copied again where that is asked for.
+    let settings = Settings { side_files: SideFiles::Copy, ..settings };
+    assert_eq!(done(&exporter.run(&settings, false).await.unwrap()), (1, 1, 0));
+    assert!(std::fs::symlink_metadata(out.path().join("a.srt")).unwrap().is_file());
+    assert_eq!(std::fs::read_to_string(films.path().join("a.srt")).unwrap(), "a.srt");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -34,6 +34,7 @@ pub const REGISTRATION: Registration = Registration { name: NAME, read };
 /// A served folder.
 #[derive(Debug)]
 pub struct LocalFolder {
+    root: PathBuf,
     dir: Arc<Dir>,
     info: DriverInfo,
 }
@@ -58,6 +59,7 @@ pub fn open(root: &Path) -> Result<Arc<dyn Driver>> {
         Error::new(ErrorKind::Internal, "open the folder").with("root", root.display()).caused_by(error)
     })?;
     Ok(Arc::new(LocalFolder {
+        root: std::path::absolute(root).unwrap_or_else(|_| root.to_owned()),
         dir: Arc::new(dir),
         info: DriverInfo {
             name: NAME,
@@ -105,26 +107,39 @@ impl Driver for LocalFolder {
         .await
     }
 
-    async fn page(&self, folder: &Entry, _: Option<&Marker>) -> Result<Page> {
+    async fn page(&self, folder: &Entry, from: Option<&Marker>) -> Result<Page> {
         let dir = Arc::clone(&self.dir);
         let folder = folder.id.clone();
+        let from = from.cloned();
         blocking("list a folder", move || {
             let below = if folder.as_str() == "/" { "" } else { folder.as_str() };
-            let mut entries = Vec::new();
+            let is_wanted = |name: &String| from.as_ref().is_none_or(|from| name.as_str() > from.as_str());
+            let mut names = Vec::new();
             for child in
                 dir.read_dir(relative(folder.as_str())).map_err(|error| fault("list a folder", error))?
             {
                 let child = child.map_err(|error| fault("list a folder", error))?;
-                // A name that is not UTF-8 has no address; a link that leads out or nowhere has no bytes.
-                let Ok(name) = child.file_name().into_string() else { continue };
-                let path = format!("{below}/{name}");
-                let Ok(metadata) = dir.metadata(relative(&path)) else { continue };
-                entries.push(entry(&path, &name, &metadata));
+                // A name that is not UTF-8 has no address.
+                names.extend(child.file_name().into_string().ok().filter(is_wanted));
             }
-            entries.sort_by(|one, other| one.name.cmp(&other.name));
-            Ok(Page { entries, next: None })
+            names.sort_unstable();
+            // The next page begins behind the last name of this one, whatever has come or gone by then.
+            let next =
+                names.get(PAGE).and_then(|_| names.get(PAGE - 1)).map(|last| Marker::new(last.as_str()));
+            names.truncate(PAGE);
+            let entries = names.iter().filter_map(|name| {
+                let path = format!("{below}/{name}");
+                // A link that leads out or nowhere has no bytes.
+                let metadata = dir.metadata(relative(&path)).ok()?;
+                Some(entry(&path, name, &metadata))
+            });
+            Ok(Page { entries: entries.collect(), next })
         })
         .await
+    }
+
+    fn local_file(&self, file: &Entry) -> Option<PathBuf> {
+        Some(self.root.join(relative(file.id.as_str())))
     }
 
     async fn source(&self, file: &Entry) -> Result<Source> {
@@ -217,5 +232,7 @@ fn fault(operation: &'static str, error: std::io::Error) -> Error {
 }
 
 const NAME: &str = "local";
+/// Entries a page; chosen: what is told of a folder while it is listed is told in pieces of some 400 KiB.
+const PAGE: usize = 1000;
 /// Bytes a read; large enough that the hop to a blocking thread does not count.
 const PIECE: usize = 256 * 1024;

@@ -38,8 +38,7 @@ struct Hashes<'a> {
 impl<'a> Item<'a> {
     /// An entry by the name that it has in the tree.
     pub(super) fn new(entry: &'a Entry, name: &'a str, path: &'a str, sign: &'a str) -> Self {
-        let sha1 = entry.hash.as_deref().filter(|hash| is_sha1(hash));
-        let hash_info = sha1.map(|sha1| Hashes { sha1 });
+        let hash_info = entry.sha1().map(|sha1| Hashes { sha1 });
         Self {
             id: entry.id.as_str(),
             path,
@@ -80,11 +79,6 @@ pub(super) fn kind(name: &str) -> u8 {
 pub(super) fn time(time: Option<SystemTime>) -> String {
     let time = time.filter(|time| http_date(*time).is_some()).unwrap_or(SystemTime::UNIX_EPOCH);
     humantime::format_rfc3339_millis(time).to_string()
-}
-
-/// The hash is upstream text.
-fn is_sha1(hash: &str) -> bool {
-    hash.len() == 40 && hash.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 #[cfg(test)]
