@@ -115,6 +115,12 @@ impl Errand {
         Self::new(priority, self.0.party)
     }
 
+    /// Another errand for the same party, as urgent as this one, but no more so than that.
+    #[must_use]
+    pub fn at_most(&self, priority: Priority) -> Self {
+        self.with(self.priority().max(priority))
+    }
+
     /// What the caller does at present; browsing for nobody in particular where nothing was said.
     pub fn current() -> Self {
         CURRENT.try_with(Self::clone).unwrap_or_else(|_| Self::new(Priority::Browse, 0))

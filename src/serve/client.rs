@@ -87,16 +87,16 @@ impl Client {
         self == Self::Ffmpeg
     }
 
-    /// Whether it sends `Authorization` to wherever a redirect leads. Read from the source: Media3's default data source sets all headers of a
-    /// request at each hop.
-    pub fn takes_authorization_along(self) -> bool {
-        self == Self::ExoPlayer
+    /// Whether a redirect cannot work where it has sent `Authorization`. Media3's default data source sets all headers of a request at each hop
+    /// (read from the source). Ffmpeg, and mpv with it, takes along what it was given as a header; a password that stood in the address it leaves
+    /// behind, forgets, and then gives up at the 401 with which its first seek is answered (measured).
+    pub fn fails_at_redirects_with_authorization(self) -> bool {
+        matches!(self, Self::ExoPlayer | Self::Ffmpeg | Self::Mpv)
     }
 
-    /// Whether it may do so: ffmpeg and mpv leave behind what stood in the address and take along what they were given as a header; of
-    /// Infuse it is not known. Kodi, VLC, browsers and .NET leave it behind.
-    pub fn may_take_authorization_along(self) -> bool {
-        matches!(self, Self::ExoPlayer | Self::Ffmpeg | Self::Infuse | Self::Mpv)
+    /// Whether that is so, or not known. Kodi, VLC, browsers and .NET leave `Authorization` behind, and send it again where they come back.
+    pub fn may_fail_at_redirects_with_authorization(self) -> bool {
+        self == Self::Infuse || self.fails_at_redirects_with_authorization()
     }
 
     /// Whether it follows a redirect that changes from `http` to `https`.

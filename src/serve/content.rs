@@ -7,6 +7,7 @@ use super::client::Client;
 use super::plan::{Delivery, Follows, Offer, Reply, Way, Wish, reply};
 use super::target::{Endpoint, Target, Via};
 use super::{Site, media_type};
+use crate::budget::{Errand, Priority};
 use crate::driver::{Entry, Source};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::conditional::http_date;
@@ -27,7 +28,9 @@ impl Site {
     pub(super) async fn content(&self, request: &Request, target: &Target) -> Result<Response> {
         let found = self.find(&target.path, Want::Entry).await?;
         if found.entry.is_folder() && target.endpoint == Endpoint::Content {
-            return Box::pin(self.folder(request, target)).await;
+            // From its address it could have been a film.
+            let browsing = Errand::current().at_most(Priority::Browse);
+            return Box::pin(browsing.doing(self.folder(request, target))).await;
         }
         self.file_content(request, target, file_of(found, &target.path)?).await
     }

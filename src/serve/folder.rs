@@ -10,7 +10,8 @@ use http_body::Frame;
 use http_body_util::StreamBody;
 
 use super::addresses::{Addresses, Route};
-use super::content::set;
+use super::content::{DELIVERY, redirect, set};
+use super::plan::{Delivery, Way};
 use super::target::{Target, signature};
 use super::telling::{Telling, tell};
 use super::web::page::{Escaped, Row, written};
@@ -50,8 +51,10 @@ impl Site {
         if !raw.ends_with('/') {
             // The addresses in a listing are relative to the folder.
             let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
-            let path = target.path.encoded();
-            return Ok(super::web::found_at(&format!("{}/d{path}/{query}", self.0.addresses.prefix())));
+            let address =
+                self.0.addresses.unsigned(&self.asked_origin(request), Route::Content, &target.path);
+            let delivery = Delivery { way: Way::Redirect, reason: Some("folder") };
+            return Ok(redirect(&format!("{address}/{query}"), delivery));
         }
         let sight = sight(request)?;
         let is_signed = matches!(sight.visitor, Visitor::Signed);
@@ -68,7 +71,7 @@ impl Site {
         } else {
             tell(&listing, Index { title, query: query.unwrap_or_default() }).await?
         };
-        let mut response = answer_of(body, media_type::HTML);
+        let mut response = answer_of(body, media_type::HTML, "proxy; reason=folder");
         if let Some(length) = length {
             response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         }
@@ -98,7 +101,7 @@ impl Site {
             Ok(films.next().await?.map(|piece| (piece, films)))
         });
         let pieces = stream::iter(first.map(Ok)).chain(rest).map_ok(|piece| Frame::data(piece.into()));
-        let mut response = answer_of(Body::stream(StreamBody::new(pieces)), media_type::PLAYLIST);
+        let mut response = answer_of(Body::stream(StreamBody::new(pieces)), media_type::PLAYLIST, "playlist");
         let name = format!("{}.m3u8", target.path.name().unwrap_or("films"));
         let value = format!("inline; filename*=UTF-8''{}", encode_component(&name));
         set(response.headers_mut(), header::CONTENT_DISPOSITION, &value);
@@ -190,11 +193,12 @@ fn signature_of(request: &Request) -> Option<String> {
     Some(format!("?sign={}", encode_component(&sign)))
 }
 
-fn answer_of(body: Body, media_type: &'static str) -> Response {
+fn answer_of(body: Body, media_type: &'static str, delivery: &'static str) -> Response {
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::OK;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    headers.insert(DELIVERY, HeaderValue::from_static(delivery));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));

@@ -163,7 +163,7 @@ impl Wish {
     fn is_at_home_with_redirects(&self) -> bool {
         self.client.returns_for_every_seek()
             && !(self.segment && self.client.keeps_one_connection())
-            && !(self.authorized && self.client.may_take_authorization_along())
+            && !(self.authorized && self.client.may_fail_at_redirects_with_authorization())
     }
 
     /// Decides. The table of the contract:
@@ -193,7 +193,7 @@ impl Wish {
         };
         let obstacle = if needs_headers {
             Some("link-needs-headers")
-        } else if self.authorized && self.client.takes_authorization_along() {
+        } else if self.authorized && self.client.fails_at_redirects_with_authorization() {
             Some("authorization")
         } else if self.https && !https {
             // Browsers block it and .NET refuses it.

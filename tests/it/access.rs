@@ -10,11 +10,7 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 
 use crate::process::{Server, sluice};
-use crate::support::{Reply, Rig, Setup, Site, client, sign};
-
-/// Of `secret`, with the least costs there are, so that a debug build is not slow.
-const HASH: &str =
-    "$argon2id$v=19$m=8,t=1,p=1$ylQCvdga7pGQLZiv8M0LlA$a/UPej0sBb3alukV4r/SGHNmqtjhGL1fT+WQZlVt4M0";
+use crate::support::{HASH, Reply, Rig, Setup, Site, client, sign};
 
 fn users(names: &[(&str, &str, &str)]) -> String {
     let user = |(name, root, permissions): &(&str, &str, &str)| {

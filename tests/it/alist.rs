@@ -6,11 +6,8 @@ use drive_sim::{Content, Endpoint, Sample};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{Rig, Setup, Site, UNPACED, client, configuration, follow, unlimited};
+use crate::support::{HASH, Rig, Setup, Site, UNPACED, client, configuration, follow, unlimited};
 
-/// Of `secret`, with the least costs there are.
-const HASH: &str =
-    "$argon2id$v=19$m=8,t=1,p=1$ylQCvdga7pGQLZiv8M0LlA$a/UPej0sBb3alukV4r/SGHNmqtjhGL1fT+WQZlVt4M0";
 const ADMIN: &str = "test-token";
 /// Of `/ali/Movies/a b.mkv`, as AList signs it with that token.
 const SIGN: &str = "_TXYEaQMHu0i6lxTvE8Yr1Tyt1OnZjz6rL4v2ABOHXo=:0";

@@ -3,20 +3,18 @@
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use drive_sim::Content;
+use drive_sim::{Content, Listener, Sample};
 use tempfile::TempDir;
 
 use crate::names::NAMES;
-use crate::support::{Rig, Setup, UNPACED, installed, unlimited};
-
-/// Of `secret`, with the least costs there are.
-const HASH: &str =
-    "$argon2id$v=19$m=8,t=1,p=1$ylQCvdga7pGQLZiv8M0LlA$a/UPej0sBb3alukV4r/SGHNmqtjhGL1fT+WQZlVt4M0";
+use crate::players::run;
+use crate::support::{HASH, Rig, Setup, UNPACED, installed, unlimited};
 
 /// A drive of strange names for a user that must log in, and the same files here.
-async fn library(dav_delivery: &str) -> (Rig, TempDir) {
-    let user =
-        format!("[[access.user]]\nname = \"anna\"\npassword_hash = \"{HASH}\"\npermissions = [\"read\"]\n");
+pub(crate) async fn library(dav_delivery: &str) -> (Rig, TempDir) {
+    let user = format!(
+        "[[access.user]]\nname = \"anna\"\npassword_hash = \"{HASH}\"\npermissions = [\"read\", \"write\"]\n"
+    );
     let setup = Setup {
         closed: true,
         rest: user,
@@ -40,10 +38,21 @@ async fn library(dav_delivery: &str) -> (Rig, TempDir) {
 }
 
 /// Runs a program to its end, with nothing of our environment but the way to programs.
-async fn output(program: &str, arguments: &[&str], input: &str, home: &Path) -> Output {
+pub(crate) async fn output(
+    program: &str,
+    arguments: &[&str],
+    input: &str,
+    home: &Path,
+    environment: &[(&str, String)],
+) -> Output {
     let mut command = Command::new(program);
     command.args(arguments).env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", home);
-    command.env("LC_ALL", "C.UTF-8").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .envs(environment.iter().cloned())
+        .env("LC_ALL", "C.UTF-8")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let input = input.to_owned();
     let run = move || {
         let mut child = command.spawn().unwrap();
@@ -61,7 +70,7 @@ async fn rclone_lists_copies_and_checks_a_tree_of_strange_names() {
     for delivery in ["proxy", "redirect"] {
         let (rig, here) = library(delivery).await;
         let home = TempDir::new().unwrap();
-        let rclone = async |arguments: &[&str]| output("rclone", arguments, "", home.path()).await;
+        let rclone = async |arguments: &[&str]| output("rclone", arguments, "", home.path(), &[]).await;
         let password = String::from_utf8(rclone(&["obscure", "secret"]).await.stdout).unwrap();
         let dav = format!("{}/dav/ali/lib", rig.site.base);
         let http = format!("{}/d/ali/lib/", rig.site.base).replace("http://", "http://anna:secret@");
@@ -107,7 +116,7 @@ async fn cadaver_lists_and_gets() {
     let to = home.path().join("got");
     let script = format!("ls\ncd one+one.mkv\nget one+one.mkv {}\nquit\n", to.display());
     let url = format!("{}/dav/ali/lib/", rig.site.base);
-    let done = output("cadaver", &[&url], &script, home.path()).await;
+    let done = output("cadaver", &[&url], &script, home.path(), &[]).await;
     let said = String::from_utf8_lossy(&done.stdout).into_owned();
     assert!(said.contains("流浪地球 (2019).mkv"), "{said}");
     let seed = NAMES.iter().position(|name| *name == "one+one.mkv").unwrap() as u64;
@@ -116,4 +125,43 @@ async fn cadaver_lists_and_gets() {
         drive_sim::content::bytes(seed, 0, 100_000 + seed as usize),
         "{said}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mpv_and_ffmpeg_play_by_webdav_with_a_password_and_a_folder_as_a_playlist() {
+    if !installed("mpv") || !installed("ffmpeg") {
+        return;
+    }
+    for delivery in ["auto", "redirect"] {
+        let user = format!(
+            "[[access.user]]\nname = \"anna\"\npassword_hash = \"{HASH}\"\npermissions = [\"read\"]\n"
+        );
+        let mount = format!("dav_delivery = \"{delivery}\"\n");
+        let setup = Setup { closed: true, rest: user, mount, ..Setup::default() };
+        let rig = Rig::with(setup, |drive| {
+            drive
+                .file("/films/a film.mp4", Content::Sample(Sample::Mp4))
+                .file("/films/b.mkv", Content::Sample(Sample::Mkv))
+        })
+        .await;
+        let base = rig.site.base.replace("http://", "http://anna:secret@");
+        let film = format!("{base}/dav/ali/films/a%20film.mp4");
+        let decode = ["-nostdin", "-v", "warning", "-i", &film, "-map", "0:v:0", "-f", "null", "-"];
+        let (ok, text) = run("ffmpeg", &decode).await;
+        assert!(ok && text.trim().is_empty(), "{delivery}: {text}");
+        let folder = format!("{base}/d/ali/films/?playlist=m3u8");
+        for url in [&film, &folder] {
+            let quiet = ["--no-config", "--vo=null", "--ao=null", "--untimed", "--ao-null-untimed"];
+            let told = ["--msg-level=all=warn", "--term-status-msg=", url];
+            let (ok, text) = run("mpv", &[quiet.as_slice(), &told].concat()).await;
+            assert!(ok && !text.contains("rror"), "{delivery} {url}: {text}");
+        }
+        // Nothing of the password came to the drive, which would have refused it.
+        let carries = |seen: &drive_sim::Seen| seen.headers.contains_key("authorization");
+        let asked = rig.sim.requests();
+        assert!(
+            asked.iter().filter(|seen| seen.listener == Listener::Content).all(|seen| !carries(seen)),
+            "{delivery}"
+        );
+    }
 }

@@ -28,6 +28,7 @@ mod players;
 mod probing;
 mod process;
 mod program;
+mod python_clients;
 mod restarts;
 mod rfc8216;
 mod screenings;

@@ -1,8 +1,13 @@
 //! Strange names, deep paths, large folders and large files.
 
-use drive_sim::Content;
+use std::collections::BTreeSet;
 
-use crate::support::{FFMPEG, Rig, follow};
+use drive_sim::Content;
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
+
+use crate::support::{FFMPEG, Rig, Setup, UNPACED, follow, unlimited};
 
 pub(crate) const NAMES: [&str; 12] = [
     "a film with spaces.mkv",
@@ -51,16 +56,29 @@ async fn every_name_is_listed_resolved_and_ranged() {
     }
 }
 
+/// Names of any letters that a drive takes, the same at each run.
+fn any_names() -> Vec<String> {
+    let mut runner = TestRunner::deterministic();
+    let strategy = prop_oneof!["[^/]{1,40}", "[ -.0-~]{1,20}", "[\\u{80}-\\u{10ffff}]{1,30}"];
+    let drawn = std::iter::repeat_with(|| strategy.new_tree(&mut runner).unwrap().current());
+    // A path has no such component, and NUL is in no name.
+    let is_one = |name: &String| name != "." && name != ".." && !name.contains('\0');
+    let names: BTreeSet<String> = drawn.take(60).filter(is_one).collect();
+    names.into_iter().chain(NAMES.map(str::to_owned)).collect()
+}
+
 #[tokio::test]
 async fn every_name_comes_back_by_the_api_by_webdav_and_by_the_folder_listing() {
-    let rig = Rig::start(|mut drive| {
-        for (seed, name) in (0..).zip(NAMES) {
+    let names = any_names();
+    let setup = Setup { options: UNPACED.to_owned(), ..Setup::default() };
+    let rig = Rig::with(setup, |mut drive| {
+        for (seed, name) in (0..).zip(&names) {
             drive = drive.file(&format!("/{name}/{name}"), Content::Virtual { len: 3000, seed });
         }
-        drive
+        drive.settings(unlimited)
     })
     .await;
-    for (seed, name) in (0..).zip(NAMES) {
+    for (seed, name) in (0..).zip(&names) {
         let bytes = drive_sim::content::bytes(seed, 0, 3000);
         let href = sluice::path::encode_component(name);
         let listed = rig.get(&format!("/d/ali/{href}/")).send().await;
@@ -72,11 +90,11 @@ async fn every_name_comes_back_by_the_api_by_webdav_and_by_the_folder_listing() 
         let path = sluice::path::encode_component(&format!("/ali/{name}"));
         let list: serde_json::Value =
             serde_json::from_slice(&rig.get(&format!("/api/fs/list?path={path}")).send().await.body).unwrap();
-        assert_eq!(list["data"]["content"][0]["name"], name);
+        assert_eq!(list["data"]["content"][0]["name"], **name);
         let path = sluice::path::encode_component(list["data"]["content"][0]["path"].as_str().unwrap());
         let file: serde_json::Value =
             serde_json::from_slice(&rig.get(&format!("/api/fs/get?path={path}")).send().await.body).unwrap();
-        assert_eq!(file["data"]["name"], name);
+        assert_eq!(file["data"]["name"], **name);
         let raw = file["data"]["raw_url"].as_str().unwrap();
         assert_eq!(follow(&format!("{raw}?via=proxy"), None).await.body, bytes, "{name}");
     }

@@ -23,6 +23,10 @@ pub(crate) const FFMPEG: &str = "Lavf/59.27.100";
 /// The User-Agent of a client that keeps the address of a redirect, so that `auto` gives it the bytes.
 pub(crate) const KODI: &str = "Kodi/20.1 (X11; Linux x86_64)";
 
+/// Of the password `secret`, with the least costs there are, so that a debug build is not slow.
+pub(crate) const HASH: &str =
+    "$argon2id$v=19$m=8,t=1,p=1$ylQCvdga7pGQLZiv8M0LlA$a/UPej0sBb3alukV4r/SGHNmqtjhGL1fT+WQZlVt4M0";
+
 /// A simulated drive with the product in front of it.
 pub(crate) struct Rig {
     pub(crate) sim: Sim,

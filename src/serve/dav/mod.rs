@@ -15,6 +15,7 @@ use super::telling::tell;
 use super::{Site, sight};
 use crate::access::credentials::Credentials;
 use crate::access::rules::{Sight, Verdict};
+use crate::budget::{Errand, Priority};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::{Body, Request, Response, Upload};
 use crate::path::VirtualPath;
@@ -48,7 +49,8 @@ impl Site {
             Err(_) => return Ok(refused(StatusCode::FORBIDDEN)),
         };
         if method == "PROPFIND" {
-            return self.propfind(request, target, &path, &sight).await;
+            let browsing = Errand::current().at_most(Priority::Browse);
+            return browsing.doing(self.propfind(request, target, &path, &sight)).await;
         }
         let found = self.find(&path, Want::Entry).await?;
         if found.entry.is_folder() {
@@ -70,11 +72,11 @@ impl Site {
         sight: &Sight,
     ) -> Result<Response> {
         let depth = request.headers().get("depth").map(|depth| depth.to_str().unwrap_or_default());
-        // RFC 4918 §9.1: without the header it is infinity.
-        let depth = match depth.unwrap_or("infinity").trim() {
+        // RFC 4918 §9.1 has it infinity without the header; clients that leave it out want one thing or one folder.
+        let depth = match depth.unwrap_or("1").trim() {
             "0" => Depth::Zero,
             "1" => Depth::One,
-            infinity if infinity.eq_ignore_ascii_case("infinity") => return Ok(too_deep()),
+            infinity if infinity.eq_ignore_ascii_case("infinity") => Depth::Infinity,
             _ => return Err(malformed("the depth must be 0 or 1")),
         };
         let body = match request.extensions().get::<Upload>() {
@@ -83,6 +85,9 @@ impl Site {
         };
         let wanted = Wanted::parse(&body)?;
         let found = self.find(path, Want::Entry).await?;
+        if depth == Depth::Infinity && found.entry.is_folder() {
+            return Ok(too_deep());
+        }
         let is_microsoft = request
             .headers()
             .get(header::USER_AGENT)

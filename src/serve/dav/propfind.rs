@@ -24,6 +24,8 @@ pub enum Depth {
     Zero,
     /// And what is in it.
     One,
+    /// And all below; not of folders.
+    Infinity,
 }
 
 /// Which properties.
@@ -299,7 +301,7 @@ impl Multistatus {
     fn has(&self, property: Property, entry: &Entry) -> bool {
         let has_date = || entry.modified.and_then(http_date).is_some();
         match property {
-            Property::Checksums => entry.hash.as_deref().is_some_and(is_sha1),
+            Property::Checksums => entry.sha1().is_some(),
             Property::ContentLength | Property::ContentType | Property::Etag => !entry.is_folder(),
             Property::CreationDate | Property::LastModified => has_date(),
             Property::QuotaAvailable | Property::QuotaUsed => entry.is_folder() && self.quota.is_some(),
@@ -314,8 +316,8 @@ impl Multistatus {
             Property::ResourceType if entry.is_folder() => write!(f, "<{tag}><D:collection/></{tag}>"),
             Property::ResourceType | Property::SupportedLock => write!(f, "<{tag}/>"),
             Property::Checksums => {
-                let hash = entry.hash.as_deref().unwrap_or_default();
-                write!(f, "<{tag}><O:checksum>SHA1:{}</O:checksum></{tag}>", Escaped(hash))
+                let hash = entry.sha1().unwrap_or_default();
+                write!(f, "<{tag}><O:checksum>SHA1:{hash}</O:checksum></{tag}>")
             }
             Property::ContentLength => write!(f, "<{tag}>{}</{tag}>", entry.len),
             Property::ContentType => write!(f, "<{tag}>{}</{tag}>", media_type::of(&entry.name)),
@@ -393,10 +395,6 @@ impl<F: Fn(&mut Formatter<'_>) -> fmt::Result> Display for Written<F> {
 fn is_name(name: &str) -> bool {
     let is_first = |c: char| c.is_alphabetic() || c == '_';
     name.starts_with(is_first) && name.chars().all(|c| c.is_alphanumeric() || "-_.".contains(c))
-}
-
-fn is_sha1(hash: &str) -> bool {
-    hash.len() == 40 && hash.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// Kodi wants the status in just these words, over HTTP/2 too.

@@ -134,7 +134,7 @@ impl Site {
 }
 
 /// A redirect to another address of ours, for the same method.
-pub(super) fn found_at(address: &str) -> Response {
+fn found_at(address: &str) -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::FOUND;
     set(response.headers_mut(), header::LOCATION, address);
