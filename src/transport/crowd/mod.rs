@@ -62,6 +62,8 @@ pub(super) struct Member {
     requests: AtomicU32,
     /// All bytes that were taken, of whatever use.
     all: AtomicU64,
+    /// When it last took any, asked, or was answered; in milliseconds from the beginning of the crowd.
+    active: AtomicU64,
     /// Bytes that are still to come before any count.
     free: AtomicU64,
     /// The last time span in which bytes were taken, counted from the beginning of the crowd …
@@ -94,15 +96,12 @@ struct Snapshot {
     network: http::Place,
     /// Connections of its network, itself included.
     neighbours: u32,
-    age: Duration,
-    /// Whether anything has come.
-    has_spoken: bool,
-    /// Whether the head of a request has ever come whole.
-    has_asked: bool,
+    /// How long ago it last did anything: came, asked, was answered, took bytes of whatever use.
+    idle: Duration,
+    /// Whether it has only just come, and nothing from it yet.
+    is_new: bool,
     /// Whether a request waits for the beginning of its answer, which is our doing or the drive's.
     is_waiting: bool,
-    /// What it has taken in all, of whatever use.
-    bytes: u64,
     /// What it has taken lately, for each of its requests.
     bytes_per_second: u64,
 }
@@ -146,11 +145,12 @@ impl Crowd {
         neighbours.fetch_add(1, Ordering::Relaxed);
         self.0.taken.fetch_add(1, Ordering::Relaxed);
         self.0.unheard.fetch_add(1, Ordering::Relaxed);
+        let since = Instant::now();
         let member = Arc::new(Member {
             crowd: Arc::clone(&self.0),
             network,
             neighbours,
-            since: Instant::now(),
+            since,
             seat: AtomicUsize::new(room.members.len()),
             was_heard: AtomicBool::new(false),
             has_spoken: AtomicBool::new(false),
@@ -158,6 +158,7 @@ impl Crowd {
             waiting: AtomicU32::new(0),
             requests: AtomicU32::new(0),
             all: AtomicU64::new(0),
+            active: AtomicU64::new(self.0.at(since)),
             free: AtomicU64::new(FREE),
             span: AtomicU64::new(0),
             taken: AtomicU64::new(0),
@@ -177,10 +178,11 @@ impl Room {
     /// Looking at all for each newcomer would let a flood have all of a core, so some are chosen at a time, and looked at again
     /// before they go.
     fn victim(&mut self, now: Instant) -> Option<Arc<Member>> {
-        if self.chosen.is_some_and(|chosen| now.saturating_duration_since(chosen) < CHOICE) {
+        let since = self.chosen.map_or(Duration::MAX, |chosen| now.saturating_duration_since(chosen));
+        if since < CHOICE {
             while let Some(next) = self.next.pop() {
-                // Whoever came or asked meanwhile might be worth more than others now.
-                if self.seats(&next) && rank(&next.snapshot(now)).is_some_and(|(worth, ..)| worth == 0) {
+                // Whoever has done anything meanwhile might be worth more than others now.
+                if self.seats(&next) && next.snapshot(now).idle > since {
                     return Some(next);
                 }
             }
@@ -206,6 +208,11 @@ impl Shared {
         self.room.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Milliseconds from the beginning of the crowd.
+    fn at(&self, now: Instant) -> u64 {
+        millis(now.saturating_duration_since(self.began))
+    }
+
     /// Gives the place of `member` back, unless it has been.
     fn leave(&self, room: &mut Room, member: &Arc<Member>) {
         if !room.seats(member) {
@@ -229,6 +236,7 @@ impl Member {
     /// Says that so many bytes were taken.
     pub(super) fn took(&self, bytes: usize) {
         let bytes = bytes as u64;
+        let now = self.acts();
         self.all.store(self.all.load(Ordering::Relaxed) + bytes, Ordering::Relaxed);
         let free = self.free.load(Ordering::Relaxed);
         if free > 0 {
@@ -238,7 +246,7 @@ impl Member {
         if bytes == 0 {
             return;
         }
-        let now = millis(self.crowd.began.elapsed()) / SPAN_MS;
+        let now = now / SPAN_MS;
         let (span, taken) = (self.span.load(Ordering::Relaxed), self.taken.load(Ordering::Relaxed));
         if now == span {
             self.taken.store(taken + bytes, Ordering::Relaxed);
@@ -261,6 +269,7 @@ impl Member {
 
     /// Says that the head of a request has come, and that its answer has not begun.
     pub(super) fn waits(self: &Arc<Self>) -> Waiting {
+        self.acts();
         self.has_asked.store(true, Ordering::Relaxed);
         self.waiting.fetch_add(1, Ordering::Relaxed);
         Waiting(Arc::clone(self))
@@ -290,9 +299,16 @@ impl Member {
         }
     }
 
+    /// Says that it has done something, and when that is.
+    fn acts(&self) -> u64 {
+        let now = self.crowd.at(Instant::now());
+        self.active.store(now, Ordering::Relaxed);
+        now
+    }
+
     fn snapshot(&self, now: Instant) -> Snapshot {
         let age = now.saturating_duration_since(self.since);
-        let at = millis(now.saturating_duration_since(self.crowd.began));
+        let at = self.crowd.at(now);
         let (span, taken) = (self.span.load(Ordering::Relaxed), self.taken.load(Ordering::Relaxed));
         let bytes = match (at / SPAN_MS).saturating_sub(span) {
             0 => taken + self.taken_before.load(Ordering::Relaxed),
@@ -304,11 +320,9 @@ impl Member {
         Snapshot {
             network: self.network,
             neighbours: self.neighbours.load(Ordering::Relaxed),
-            age,
-            has_spoken: self.has_spoken.load(Ordering::Relaxed),
-            has_asked: self.has_asked.load(Ordering::Relaxed),
+            idle: Duration::from_millis(at.saturating_sub(self.active.load(Ordering::Relaxed))),
+            is_new: age < YOUNG && !self.has_spoken.load(Ordering::Relaxed),
             is_waiting: self.waiting.load(Ordering::Relaxed) > 0,
-            bytes: self.all.load(Ordering::Relaxed),
             bytes_per_second: bytes.saturating_mul(1000) / in_ms / requests,
         }
     }
@@ -347,6 +361,7 @@ impl Drop for Place {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
+        self.0.acts();
         self.0.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -388,21 +403,15 @@ fn least_useful(crowd: impl Iterator<Item = Snapshot>, most: usize) -> Vec<usize
 
 /// Whoever of a network has the least makes way first; none: not at all.
 ///
-/// First whoever takes least, be it that it is idle, still sends its head, or reads a byte a second; then whoever has only
-/// just come and said nothing yet: a viewer says all at once; then whoever has just been answered, by what was taken of it. Last
-/// whoever waits for us. The oldest of equals. Never one that takes its bytes at a pace at which films are watched.
+/// First whoever takes least, be it that it is idle, still sends its head, or reads a byte a second; of equals whoever has done nothing for
+/// longest, since a player that has only begun takes what it can. Then whoever has only just come and said nothing yet: a viewer says
+/// all at once. Last whoever waits for us. Never one that takes its bytes at a pace at which films are watched.
 fn rank(one: &Snapshot) -> Option<(u8, u64, Reverse<Duration>)> {
     if one.bytes_per_second >= PACE {
         return None;
     }
-    let is_young = one.age < YOUNG;
-    let (worth, taken) = match (one.is_waiting, one.has_asked) {
-        (true, _) => (3, 0),
-        (false, true) if is_young => (2, one.bytes),
-        (false, false) if is_young && !one.has_spoken => (1, 0),
-        _ => (0, one.bytes_per_second),
-    };
-    Some((worth, taken, Reverse(one.age)))
+    let worth = if one.is_waiting { 2 } else { u8::from(one.is_new) };
+    Some((worth, one.bytes_per_second, Reverse(one.idle)))
 }
 
 /// A third of the files that we may have open: another third is for what answers need, files or connections to drives, and

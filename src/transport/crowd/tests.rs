@@ -7,11 +7,9 @@ const AWAY: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
 const IDLE: Snapshot = Snapshot {
     network: http::Place::NOWHERE,
     neighbours: 1,
-    age: Duration::from_secs(30),
-    has_spoken: true,
-    has_asked: true,
+    idle: Duration::from_secs(30),
+    is_new: false,
     is_waiting: false,
-    bytes: 0,
     bytes_per_second: 0,
 };
 
@@ -42,26 +40,22 @@ fn the_address_with_the_most_connections_makes_way() {
 }
 
 #[test]
-fn whoever_takes_least_makes_way_and_of_equals_the_oldest() {
+fn whoever_takes_least_makes_way_and_of_equals_who_has_done_nothing_for_longest() {
     let slow = Snapshot { bytes_per_second: 1, ..IDLE };
-    let older = Snapshot { age: Duration::from_secs(40), ..IDLE };
+    let older = Snapshot { idle: Duration::from_secs(40), ..IDLE };
     assert_eq!(chosen([slow, IDLE, older, IDLE]), Some(2));
     let reader = Snapshot { bytes_per_second: 15_000, ..IDLE };
     assert_eq!(chosen([reader, slow]), Some(1));
 }
 
 #[test]
-fn whoever_waits_for_us_goes_last_and_before_them_whoever_has_just_been_answered() {
+fn whoever_waits_for_us_goes_last_and_before_them_whoever_has_just_come() {
     let waiting = Snapshot { is_waiting: true, ..IDLE };
-    let new = Snapshot { age: Duration::from_millis(1), has_spoken: false, has_asked: false, ..IDLE };
-    let dribbling = Snapshot { has_spoken: true, ..new };
-    let asked = Snapshot { has_asked: true, ..dribbling };
-    assert_eq!(chosen([waiting, new, dribbling, asked]), Some(2));
-    assert_eq!(chosen([waiting, new, IDLE, asked]), Some(2));
-    assert_eq!(chosen([waiting, new, asked]), Some(1));
-    let answered = Snapshot { bytes: 500_000, ..asked };
-    assert_eq!(chosen([waiting, answered, asked]), Some(2));
-    assert_eq!(chosen([waiting, answered]), Some(1));
+    let new = Snapshot { is_new: true, ..IDLE };
+    let answered = Snapshot { idle: Duration::from_millis(1), ..IDLE };
+    assert_eq!(chosen([waiting, new, answered, IDLE]), Some(3));
+    assert_eq!(chosen([waiting, new, answered]), Some(2));
+    assert_eq!(chosen([waiting, new]), Some(1));
     assert_eq!(chosen([waiting]), Some(0));
 }
 
