@@ -101,7 +101,7 @@ impl Site {
             Ok(films.next().await?.map(|piece| (piece, films)))
         });
         let pieces = stream::iter(first.map(Ok)).chain(rest).map_ok(|piece| Frame::data(piece.into()));
-        let mut response = answer_of(Body::stream(StreamBody::new(pieces)), media_type::PLAYLIST, "playlist");
+        let mut response = answer_of(Body::stream(StreamBody::new(pieces)), media_type::M3U, "playlist");
         let name = format!("{}.m3u8", target.path.name().unwrap_or("films"));
         let value = format!("inline; filename*=UTF-8''{}", encode_component(&name));
         set(response.headers_mut(), header::CONTENT_DISPOSITION, &value);

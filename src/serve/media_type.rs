@@ -44,7 +44,9 @@ pub fn is_film(name: &str) -> bool {
 pub const HTML: &str = "text/html; charset=utf-8";
 /// Of the API.
 pub const JSON: &str = "application/json; charset=utf-8";
-/// Of playlists; Kodi and Safari decide by it.
+/// Of lists of films. Under the type of HLS's playlists VLC takes the films for segments of one (measured).
+pub const M3U: &str = "audio/x-mpegurl";
+/// Of HLS playlists; Kodi and Safari decide by it.
 pub const PLAYLIST: &str = "application/vnd.apple.mpegurl";
 /// Of errors.
 pub const TEXT: &str = "text/plain; charset=utf-8";
@@ -98,7 +100,7 @@ const TYPES: &[(&str, &str)] = &[
     ("webp", "image/webp"),
     ("iso", "application/x-iso9660-image"),
     ("json", "application/json"),
-    ("m3u", "audio/x-mpegurl"),
+    ("m3u", M3U),
     ("m3u8", PLAYLIST),
     ("nfo", "text/plain; charset=utf-8"),
     ("pdf", "application/pdf"),

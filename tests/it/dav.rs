@@ -185,7 +185,7 @@ async fn the_films_of_a_folder_are_one_playlist_in_their_order() {
     assert_eq!(rig.get("/d/ali/films/?playlist=m3u8").send().await.status, 401);
     let ask = rig.get("/d/ali/films/?playlist=m3u8").header("authorization", "test-token");
     let list = ask.send().await;
-    assert_eq!((list.status, list.header("content-type")), (200, "application/vnd.apple.mpegurl"));
+    assert_eq!((list.status, list.header("content-type")), (200, "audio/x-mpegurl"));
     let lines: Vec<_> = list.text().lines().collect();
     assert_eq!(lines[0], "#EXTM3U");
     let titles: Vec<_> = lines.iter().filter(|line| line.starts_with("#EXTINF")).collect();
