@@ -232,7 +232,8 @@ fn fault(operation: &'static str, error: std::io::Error) -> Error {
 }
 
 const NAME: &str = "local";
-/// Entries a page; chosen: what is told of a folder while it is listed is told in pieces of some 400 KiB.
-const PAGE: usize = 1000;
+/// Entries a page. Each page reads all names of the folder, and is held in memory (some 1 MiB with what is told of it). Chosen: a large folder
+/// is read a few times.
+const PAGE: usize = 2500;
 /// Bytes a read; large enough that the hop to a blocking thread does not count.
 const PIECE: usize = 256 * 1024;
