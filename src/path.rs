@@ -258,12 +258,17 @@ mod tests {
         assert_eq!(below("/team/a/b"), Some(VirtualPath::parse("/b").unwrap()));
     }
 
+    /// A name that a drive may give a file.
+    fn any_name() -> impl Strategy<Value = String> {
+        // Not two that a path has another meaning for.
+        "[^/\0]{1,40}".prop_map(|name| if name == "." || name == ".." { name + "x" } else { name })
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(cases()))]
 
         #[test]
-        fn any_name_survives_the_round_trip_through_an_address(names in prop::collection::vec("[^/\0]{1,40}", 0..6)) {
-            prop_assume!(names.iter().all(|name| name != "." && name != ".."));
+        fn any_name_survives_the_round_trip_through_an_address(names in prop::collection::vec(any_name(), 0..6)) {
             let path = names.iter().try_fold(VirtualPath::root(), |path, name| path.join(name)).unwrap();
             prop_assert_eq!(VirtualPath::parse_encoded(&path.encoded()).unwrap(), path.clone());
             prop_assert!(path.encoded().bytes().all(|byte| byte.is_ascii_graphic() && !b"+;&#?'\"".contains(&byte)));
