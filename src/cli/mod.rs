@@ -112,9 +112,10 @@ enum Command {
         /// The addresses of HLS playlists rather than of the films as they are.
         #[arg(long)]
         hls: bool,
-        /// What is done with subtitles, pictures and descriptions; those on this machine can be linked to.
-        #[arg(long, value_enum, default_value = "copy")]
-        side_files: strm::SideFiles,
+        /// What is done with subtitles, pictures and descriptions: copied, unless the configuration says otherwise of this export; those on this
+        /// machine can be linked to.
+        #[arg(long, value_enum)]
+        side_files: Option<strm::SideFiles>,
         /// Removes what the drive has no more even where that is more than a tenth of the tree.
         #[arg(long)]
         allow_delete: bool,

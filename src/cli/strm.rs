@@ -24,7 +24,7 @@ pub(super) struct What<'a> {
     pub(super) path: &'a str,
     pub(super) out: &'a Path,
     pub(super) hls: bool,
-    pub(super) side_files: SideFiles,
+    pub(super) side_files: Option<SideFiles>,
     pub(super) allow_delete: bool,
 }
 
@@ -32,15 +32,18 @@ pub(super) async fn run(what: &What<'_>, config: &Config) -> Result<(), Failure>
     let failed = |error: sluice::error::Error| Failure::Run(error.to_string());
     let path = VirtualPath::parse(what.path).map_err(|error| Failure::Usage(error.words().to_owned()))?;
     // The settings of the server's own export of the same tree hold here too, as far as they are not given.
-    let known = config.exports.iter().find(|export| export.path == path && export.out == what.out);
+    let whole = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let is_it = |export: &&Settings| export.path == path && whole(&export.out) == whole(what.out);
+    let known = config.exports.iter().find(is_it);
     let settings = Settings {
         path,
         out: what.out.to_owned(),
-        hls: what.hls,
+        hls: what.hls || known.is_some_and(|export| export.hls),
         side_files: match what.side_files {
-            SideFiles::Copy => export::SideFiles::Copy,
-            SideFiles::Link => export::SideFiles::Link,
-            SideFiles::None => export::SideFiles::None,
+            None => known.map_or(export::SideFiles::Copy, |export| export.side_files),
+            Some(SideFiles::Copy) => export::SideFiles::Copy,
+            Some(SideFiles::Link) => export::SideFiles::Link,
+            Some(SideFiles::None) => export::SideFiles::None,
         },
         every: None,
         media_server: known.and_then(|export| export.media_server.clone()),

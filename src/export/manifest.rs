@@ -1,14 +1,20 @@
 //! What an export has written, by what it was made of: a line of JSON a file, in the tree itself.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::{fmt, io};
 
 use cap_std::fs::Dir;
 use serde::{Deserialize, Serialize};
 
-/// All records, by the path of the source within the exported tree.
+/// All that is known of an export.
 #[derive(Debug, Default)]
-pub(super) struct Manifest(BTreeMap<String, Record>);
+pub(super) struct Manifest {
+    /// By the path of the source within the exported tree.
+    records: BTreeMap<String, Record>,
+    /// Folders whose changes the media server has not been told of.
+    pub(super) untold: BTreeSet<String>,
+}
 
 /// What was written for a file.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -18,6 +24,9 @@ pub(super) struct Record {
     pub(super) kind: Kind,
     /// In bytes.
     pub(super) len: u64,
+    /// Of a copy: the SHA-256 of what was written.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) sha256: String,
     /// How many whole listings in a row have lacked it.
     #[serde(default)]
     pub(super) missing: u32,
@@ -36,10 +45,16 @@ pub(super) enum Kind {
 }
 
 #[derive(Deserialize, Serialize)]
-struct Line<'a> {
-    source: std::borrow::Cow<'a, str>,
-    #[serde(flatten)]
-    record: Record,
+#[serde(untagged)]
+enum Line<'a> {
+    File {
+        source: Cow<'a, str>,
+        #[serde(flatten)]
+        record: Record,
+    },
+    Untold {
+        untold: Cow<'a, str>,
+    },
 }
 
 // === impl Kind ===
@@ -68,18 +83,23 @@ impl Manifest {
             Err(error) => return Err(error),
         };
         let damaged = |_| io::Error::new(io::ErrorKind::InvalidData, format!("{FILE} is damaged"));
-        let lines = text.lines().filter(|line| !line.is_empty()).map(|line| {
-            serde_json::from_str(line)
-                .map(|Line { source, record }| (source.into_owned(), record))
-                .map_err(damaged)
-        });
-        Ok(Self(lines.collect::<io::Result<_>>()?))
+        let mut manifest = Self::default();
+        for line in text.lines().filter(|line| !line.is_empty()) {
+            match serde_json::from_str(line).map_err(damaged)? {
+                Line::File { source, record } => drop(manifest.records.insert(source.into_owned(), record)),
+                Line::Untold { untold } => drop(manifest.untold.insert(untold.into_owned())),
+            }
+        }
+        Ok(manifest)
     }
 
     pub(super) fn to_text(&self) -> String {
         let mut text = String::new();
-        for (source, record) in &self.0 {
-            let line = Line { source: source.as_str().into(), record: record.clone() };
+        let files = self
+            .records
+            .iter()
+            .map(|(source, record)| Line::File { source: source.into(), record: record.clone() });
+        for line in files.chain(self.untold.iter().map(|folder| Line::Untold { untold: folder.into() })) {
             // Plain values, which can always be written.
             text += &serde_json::to_string(&line).unwrap_or_default();
             text.push('\n');
@@ -106,23 +126,34 @@ impl Manifest {
     }
 
     pub(super) fn get(&self, source: &str) -> Option<&Record> {
-        self.0.get(source)
+        self.records.get(source)
     }
 
     pub(super) fn set(&mut self, source: &str, record: Record) {
-        self.0.insert(source.to_owned(), record);
+        self.records.insert(source.to_owned(), record);
+    }
+
+    /// Says that what was written for one source is for another one now.
+    pub(super) fn rename(&mut self, old: &str, new: &str) {
+        if let Some(record) = self.records.remove(old) {
+            self.set(new, Record { missing: 0, ..record });
+        }
     }
 
     pub(super) fn forget(&mut self, source: &str) {
-        self.0.remove(source);
+        self.records.remove(source);
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&String, &Record)> {
+        self.records.iter()
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (&String, &mut Record)> {
-        self.0.iter_mut()
+        self.records.iter_mut()
     }
 
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.records.len()
     }
 }
 

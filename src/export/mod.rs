@@ -12,7 +12,6 @@ mod notice;
 mod plan;
 mod walk;
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,6 +19,7 @@ use std::time::Duration;
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
+use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use self::manifest::{Kind, Manifest, Record};
@@ -129,7 +129,8 @@ impl Exporter {
         let errand = Errand::new(Priority::Background, PARTY);
         let seen = errand.clone().doing(walk::walk(&self.resolve, &settings.path)).await?;
         let out = settings.out.clone();
-        let dir = Arc::new(blocking(move || open(&out)).await?);
+        let (dir, _lock) = blocking(move || open(&out)).await?;
+        let dir = Arc::new(dir);
         let reading = Arc::clone(&dir);
         let mut manifest = blocking(move || Manifest::read(&reading)).await?;
         let plan = plan::plan(&seen, &mut manifest, settings.side_files != SideFiles::None, allow_delete);
@@ -139,34 +140,30 @@ impl Exporter {
             failed_folders: seen.failed.iter().map(ToString::to_string).collect(),
             ..Report::default()
         };
-        let mut changed = BTreeSet::new();
-        let done = errand.doing(self.carry_out(
-            settings,
-            &dir,
-            &seen,
-            plan,
-            &mut manifest,
-            &mut report,
-            &mut changed,
-        ));
-        let done = done.await;
-        // What was done is written down whatever came of the rest.
-        let text = manifest.to_text();
-        blocking(move || Manifest::write(&dir, &text)).await?;
-        done?;
+        let done =
+            errand.doing(self.carry_out(settings, &dir, &seen, plan, &mut manifest, &mut report)).await;
+        // What was done is written down whatever came of the rest, and what is still to be told.
+        save(&dir, &manifest).await?;
         if let Some(server) = &settings.media_server
-            && !changed.is_empty()
+            && !manifest.untold.is_empty()
         {
-            let folders = changed.iter().map(|folder| settings.out.join(folder)).collect();
-            if let Err(error) = server.tell(folders).await {
-                tracing::warn!(%error, "the media server was not told");
-                report.failed_files.push("the media server was not told what has changed".to_owned());
+            let out = std::path::absolute(&settings.out).unwrap_or_else(|_| settings.out.clone());
+            let folders = manifest.untold.iter().map(|folder| out.join(folder)).collect();
+            match server.tell(folders).await {
+                Ok(()) => {
+                    manifest.untold.clear();
+                    save(&dir, &manifest).await?;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the media server was not told");
+                    report.failed_files.push("the media server was not told what has changed".to_owned());
+                }
             }
         }
+        done?;
         Ok(report)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one step of `run`, split off to be read by itself")]
     async fn carry_out(
         &self,
         settings: &Settings,
@@ -175,7 +172,6 @@ impl Exporter {
         plan: Plan,
         manifest: &mut Manifest,
         report: &mut Report,
-        changed: &mut BTreeSet<String>,
     ) -> Result<()> {
         let mut unsaved = 0;
         for Action { source, local, step } in plan.actions {
@@ -196,12 +192,15 @@ impl Exporter {
                 }
             }
             if matches!(done, Ok(Done::Removed | Done::Written)) {
-                changed.insert(local.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned());
+                if settings.media_server.is_some() {
+                    manifest
+                        .untold
+                        .insert(local.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned());
+                }
                 unsaved += 1;
                 if unsaved == SAVED_EACH {
                     unsaved = 0;
-                    let (dir, text) = (Arc::clone(dir), manifest.to_text());
-                    blocking(move || Manifest::write(&dir, &text)).await?;
+                    save(dir, manifest).await?;
                 }
             }
         }
@@ -231,21 +230,30 @@ impl Exporter {
             let (dir, local) = (Arc::clone(dir), local.to_owned());
             blocking(move || Ok(dir.symlink_metadata(local).ok().map(|found| found.len()))).await?
         };
-        let record = Record { local: local.to_owned(), kind: kind.clone(), len, missing: 0 };
-        if as_known && there == Some(len) {
-            manifest.set(source, record);
+        if let Some(known) = known.as_ref().filter(|_| as_known && there == Some(len)) {
+            manifest.set(source, Record { missing: 0, ..known.clone() });
             return Ok(Done::Kept);
         }
-        let is_ours = known.as_ref().is_some_and(|known| known.local == local && there == Some(known.len));
-        let is_in_the_way = there.is_some() && !is_ours;
+        let is_in_the_way = match known.filter(|known| known.local == local) {
+            None => there.is_some_and(|len| len > 0),
+            Some(known) => {
+                let dir = Arc::clone(dir);
+                !blocking(move || Ok(is_ours(&dir, &known))).await?
+            }
+        };
         if is_in_the_way && there != Some(len) {
             return Err(in_the_way());
         }
+        let mut record =
+            Record { local: local.to_owned(), kind: kind.clone(), len, sha256: String::new(), missing: 0 };
         let content = match kind {
             Kind::Address(address) => Content::Bytes((address + "\n").into_bytes()),
             Kind::Copy(_) => Content::Bytes(self.bytes(file, &path).await?),
             Kind::Link(target) => Content::Link(target),
         };
+        if let (Content::Bytes(bytes), Kind::Copy(_)) = (&content, &record.kind) {
+            record.sha256 = sha256(bytes);
+        }
         let (dir, to) = (Arc::clone(dir), local.to_owned());
         let is_done = blocking(move || match is_in_the_way {
             // What an export wrote that was ended before it could note it is what it would write now.
@@ -317,14 +325,15 @@ impl Exporter {
         local: &str,
         manifest: &mut Manifest,
     ) -> Result<Done> {
-        let len = manifest.get(source).map(|known| known.len);
+        let known = manifest.get(source).cloned();
         let (dir, at) = (Arc::clone(dir), local.to_owned());
         let done = blocking(move || {
-            match dir.symlink_metadata(&at) {
-                Ok(found) if Some(found.len()) != len => return Ok(Done::Left),
-                Ok(_) => dir.remove_file(&at)?,
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
+            if !known.is_some_and(|known| is_ours(&dir, &known)) {
+                return Ok(Done::Left);
+            }
+            match dir.remove_file(&at) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+                _ => {}
             }
             // Folders that are empty now; one that is not stays.
             let mut folder = at.as_str();
@@ -382,9 +391,19 @@ impl fmt::Display for Report {
     }
 }
 
-fn open(out: &std::path::Path) -> std::io::Result<Dir> {
+/// The folder of an export, and what keeps other exports out of it meanwhile, where the system can.
+fn open(out: &std::path::Path) -> std::io::Result<(Dir, Option<std::fs::File>)> {
     std::fs::create_dir_all(out)?;
-    Dir::open_ambient_dir(out, ambient_authority())
+    let lock = if cfg!(unix) { Some(std::fs::File::open(out)?) } else { None };
+    if let Some(Err(std::fs::TryLockError::WouldBlock)) = lock.as_ref().map(std::fs::File::try_lock) {
+        return Err(std::io::ErrorKind::WouldBlock.into());
+    }
+    Ok((Dir::open_ambient_dir(out, ambient_authority())?, lock))
+}
+
+async fn save(dir: &Arc<Dir>, manifest: &Manifest) -> Result<()> {
+    let (dir, text) = (Arc::clone(dir), manifest.to_text());
+    blocking(move || Manifest::write(&dir, &text)).await
 }
 
 /// What a file is made of.
@@ -396,6 +415,24 @@ enum Content {
 fn in_the_way() -> Error {
     Error::new(ErrorKind::Denied, "export a file")
         .saying("there is a file of this name that this export has not written")
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    data_encoding::HEXLOWER.encode(&Sha256::digest(bytes))
+}
+
+/// Whether what is there is what we wrote: it, nothing at all, or an empty file, as a power cut leaves one.
+fn is_ours(dir: &Dir, known: &Record) -> bool {
+    match (dir.symlink_metadata(&known.local), &known.kind) {
+        (Err(error), _) => error.kind() == std::io::ErrorKind::NotFound,
+        (Ok(found), _) if found.is_file() && found.len() == 0 => true,
+        (Ok(_), Kind::Link(target)) => is_same(dir, &known.local, &Content::Link(target.clone())),
+        (Ok(found), _) if found.len() != known.len => false,
+        (Ok(_), Kind::Copy(_)) => dir.read(&known.local).is_ok_and(|there| sha256(&there) == known.sha256),
+        (Ok(_), Kind::Address(address)) => {
+            is_same(dir, &known.local, &Content::Bytes(format!("{address}\n").into_bytes()))
+        }
+    }
 }
 
 /// Whether this is what is there already.
@@ -439,10 +476,12 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T> {
     const OPERATION: &str = "write an export";
     let done = tokio::task::spawn_blocking(work).await;
-    let fault = |error| {
-        Error::new(ErrorKind::Internal, OPERATION)
-            .saying("the folder of the export cannot be used")
-            .caused_by(error)
+    let fault = |error: std::io::Error| {
+        let words = match error.kind() {
+            std::io::ErrorKind::WouldBlock => "another export into this folder is under way",
+            _ => "the folder of the export cannot be used",
+        };
+        Error::new(ErrorKind::Internal, OPERATION).saying(words).caused_by(error)
     };
     done.map_err(|error| Error::new(ErrorKind::Internal, OPERATION).caused_by(error))?.map_err(fault)
 }

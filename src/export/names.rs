@@ -45,10 +45,11 @@ fn fitting(stem: &str, extension: &str) -> String {
     format!("{}~{}{extension}", &stem[..cut], short_hash(&stem))
 }
 
-/// A name with what this system refuses replaced.
+/// A name with what this system refuses replaced, and none of ours.
 fn usable(name: &str) -> String {
+    let name = if name.starts_with(OURS) { format!("_{name}") } else { name.to_owned() };
     if !cfg!(windows) {
-        return name.to_owned();
+        return name;
     }
     let likeness = |c: char| match c {
         '<' | '>' | ':' | '"' | '|' | '?' | '*' | '\\' => {
@@ -66,6 +67,8 @@ fn usable(name: &str) -> String {
 
 /// In bytes: what the file systems of Linux hold, less what a name for a file that is being written takes.
 const LONGEST: usize = 240;
+/// How the names of our own files begin.
+const OURS: &str = ".sluice-export";
 const LONGEST_EXTENSION: usize = 16;
 
 #[cfg(test)]
@@ -78,6 +81,7 @@ mod tests {
     fn names_stay_as_they_are_where_they_can() {
         assert_eq!(strm("流浪地球 (2019).mkv"), "流浪地球 (2019).strm");
         assert_eq!(strm("no extension"), "no extension.strm");
+        assert_eq!(folder(".sluice-export.part"), "_.sluice-export.part");
         assert_eq!(whole_strm("a.mkv"), "a.mkv.strm");
         assert_eq!((folder("a. b"), file("a.zh.srt")), ("a. b".to_owned(), "a.zh.srt".to_owned()));
     }

@@ -205,6 +205,75 @@ async fn an_address_plays_as_long_as_its_key_is_not_revoked_and_side_files_are_c
     assert!(strm("films/a & b.strm").contains("/hls/ali/films/a%20%26%20b.mkv/master.m3u8?sign="));
 }
 
+/// An exporter of a folder of this machine.
+fn local_exporter(films: &Path, state: &Path) -> sluice::export::Exporter {
+    let text = format!(
+        "[[mount]]\npath = \"/local\"\ndriver = \"local\"\n[mount.options]\nroot = \"{}\"\n",
+        films.display()
+    );
+    app(&text, state).exporter
+}
+
+#[tokio::test]
+async fn a_film_that_is_another_container_now_keeps_its_file() {
+    let (films, state, out) = (TempDir::new().unwrap(), TempDir::new().unwrap(), TempDir::new().unwrap());
+    std::fs::write(films.path().join("a.mkv"), "a").unwrap();
+    let exporter = local_exporter(films.path(), state.path());
+    let settings = settings("/local", out.path());
+    assert_eq!(done(&exporter.run(&settings, false).await.unwrap()), (1, 0, 0));
+    std::fs::rename(films.path().join("a.mkv"), films.path().join("a.mp4")).unwrap();
+    assert_eq!(done(&exporter.run(&settings, false).await.unwrap()), (1, 0, 0));
+    for _ in 0..3 {
+        assert_eq!(done(&exporter.run(&settings, false).await.unwrap()), (0, 1, 0));
+    }
+    assert_eq!(files(out.path()).len(), 1);
+    assert!(std::fs::read_to_string(out.path().join("a.strm")).unwrap().contains("/d/local/a.mp4?sign="));
+    // Both at once have a file each.
+    std::fs::write(films.path().join("a.mkv"), "a").unwrap();
+    assert_eq!(done(&exporter.run(&settings, false).await.unwrap()), (1, 1, 0));
+    assert!(std::fs::read_to_string(out.path().join("a.mkv.strm")).unwrap().contains("/d/local/a.mkv?sign="));
+}
+
+#[tokio::test]
+async fn what_somebody_has_changed_stays_and_what_a_power_cut_has_emptied_is_written_again() {
+    let (films, state, out) = (TempDir::new().unwrap(), TempDir::new().unwrap(), TempDir::new().unwrap());
+    for name in ["a.mkv", "a.nfo", "b.mkv"] {
+        std::fs::write(films.path().join(name), name).unwrap();
+    }
+    let exporter = local_exporter(films.path(), state.path());
+    let settings = settings("/local", out.path());
+    assert_eq!(done(&exporter.run(&settings, false).await.unwrap()), (3, 0, 0));
+    std::fs::write(out.path().join("b.strm"), "").unwrap();
+    assert_eq!(done(&exporter.run(&settings, false).await.unwrap()), (1, 2, 0));
+    // Of the same length, so that looking at that is not enough.
+    let strm = std::fs::read_to_string(out.path().join("a.strm")).unwrap().replace("http:", "HTTP:");
+    std::fs::write(out.path().join("a.strm"), &strm).unwrap();
+    std::fs::write(out.path().join("a.nfo"), "mine!").unwrap();
+    for name in ["a.mkv", "a.nfo"] {
+        std::fs::remove_file(films.path().join(name)).unwrap();
+    }
+    exporter.run(&settings, true).await.unwrap();
+    assert_eq!(done(&exporter.run(&settings, true).await.unwrap()), (0, 1, 0));
+    assert_eq!(std::fs::read_to_string(out.path().join("a.strm")).unwrap(), strm);
+    assert_eq!(std::fs::read_to_string(out.path().join("a.nfo")).unwrap(), "mine!");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn one_export_at_a_time_goes_into_a_folder() {
+    let (films, state, out) = (TempDir::new().unwrap(), TempDir::new().unwrap(), TempDir::new().unwrap());
+    std::fs::write(films.path().join("a.mkv"), "a").unwrap();
+    let exporter = local_exporter(films.path(), state.path());
+    let settings = settings("/local", out.path());
+    let other = std::fs::File::open(out.path()).unwrap();
+    other.lock().unwrap();
+    let refused = exporter.run(&settings, false).await.unwrap_err();
+    assert!(refused.to_string().contains("another export into this folder is under way"), "{refused}");
+    assert!(files(out.path()).is_empty());
+    other.unlock().unwrap();
+    assert_eq!(done(&exporter.run(&settings, false).await.unwrap()), (1, 0, 0));
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn side_files_of_this_machine_can_be_linked_to() {
@@ -212,11 +281,7 @@ async fn side_files_of_this_machine_can_be_linked_to() {
     for name in ["a.mkv", "a.srt"] {
         std::fs::write(films.path().join(name), name).unwrap();
     }
-    let text = format!(
-        "[[mount]]\npath = \"/local\"\ndriver = \"local\"\n[mount.options]\nroot = \"{}\"\n",
-        films.path().display()
-    );
-    let exporter = app(&text, state.path()).exporter;
+    let exporter = local_exporter(films.path(), state.path());
     let settings = Settings { side_files: SideFiles::Link, ..settings("/local", out.path()) };
     assert_eq!(done(&exporter.run(&settings, false).await.unwrap()), (2, 0, 0));
     assert_eq!(std::fs::read_link(out.path().join("a.srt")).unwrap(), films.path().join("a.srt"));
