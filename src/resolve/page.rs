@@ -88,6 +88,13 @@ impl Page {
         self.records().map(|record| record.entry())
     }
 
+    /// Those of these numbers, which are in order.
+    pub(super) fn numbered(&self, numbers: Vec<usize>) -> impl Iterator<Item = Entry> + '_ {
+        let mut numbers = numbers.into_iter().peekable();
+        let is_one = move |(number, _): &(usize, Record<'_>)| numbers.next_if_eq(number).is_some();
+        self.records().enumerate().filter(is_one).map(|(_, record)| record.entry())
+    }
+
     /// The first entry of that name.
     pub(super) fn find(&self, name: &str) -> Option<Entry> {
         self.records().find(|record| record.name == name).map(|record| record.entry())

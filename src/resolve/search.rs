@@ -33,8 +33,17 @@ pub struct Question {
 /// The words of a question, made ready.
 #[derive(Debug)]
 pub(super) struct Needle {
-    /// The longest first: it is the rarest.
     words: Vec<Finder<'static>>,
+}
+
+/// Whether an entry counts, by the path of its folder.
+type Meant = Box<dyn Fn(&VirtualPath, &Entry) -> bool + Send + Sync>;
+
+/// What is looked for among what is kept.
+pub(super) struct Hunt {
+    pub(super) needle: Arc<Needle>,
+    /// Paths are those of the drive's tree. What bears the name and does not count must not take the place of what does.
+    pub(super) is_meant: Meant,
 }
 
 // === impl Search ===
@@ -69,30 +78,28 @@ impl Search {
                 None => continue,
             };
             let Ok(Some(tree)) = mount.driver.tree().await else { continue };
-            let hits = store.search(tree, below, Arc::clone(&needle), MOST - found.len()).await;
-            found.extend(hits.into_iter().flat_map(|(folder, entries)| self.seen(mount, &folder, entries)));
+            let is_meant = self.meant(mount, question.folders, sight.clone());
+            let hunt = Hunt { needle: Arc::clone(&needle), is_meant };
+            for (folder, entries) in store.search(tree, below, hunt, MOST - found.len()).await {
+                let Ok(folder) = folder.below(&mount.path) else { continue };
+                found.extend(entries.into_iter().map(|entry| (folder.clone(), entry)));
+            }
         }
-        let is_meant = |entry: &Entry| question.folders.is_none_or(|folders| entry.is_folder() == folders);
-        found.retain(|(folder, entry)| {
-            let path = folder.join(&entry.name);
-            is_meant(entry) && path.is_ok_and(|path| sight.of(&path) == Verdict::Allowed)
-        });
         Ok(Some(found))
     }
 
-    /// Entries of a folder of a mount by their place in the tree; not those that another mount hides.
-    fn seen(
-        &self,
-        mount: &Arc<Mount>,
-        folder: &VirtualPath,
-        entries: Vec<Entry>,
-    ) -> Vec<(VirtualPath, Entry)> {
-        let Ok(folder) = folder.below(&mount.path) else { return Vec::new() };
-        let is_this =
-            |path: &VirtualPath| self.mounts.find(path).is_some_and(|(found, _)| found.id == mount.id);
-        let there =
-            entries.into_iter().filter(|entry| folder.join(&entry.name).is_ok_and(|path| is_this(&path)));
-        there.map(|entry| (folder.clone(), entry)).collect()
+    /// Of a mount: what is of the kind that is asked for and may be seen, and is not what another mount hides.
+    fn meant(&self, mount: &Arc<Mount>, folders: Option<bool>, sight: Sight) -> Meant {
+        let (mounts, mount) = (Arc::clone(&self.mounts), Arc::clone(mount));
+        Box::new(move |folder, entry| {
+            let is_kind = folders.is_none_or(|folders| entry.is_folder() == folders);
+            let path = || folder.below(&mount.path)?.join(&entry.name);
+            let is_seen = |path: VirtualPath| {
+                mounts.find(&path).is_some_and(|(found, _)| found.id == mount.id)
+                    && sight.of(&path) == Verdict::Allowed
+            };
+            is_kind && path().is_ok_and(is_seen)
+        })
     }
 }
 
@@ -101,22 +108,28 @@ impl Search {
 impl Needle {
     pub(super) fn new(words: &str) -> Option<Self> {
         let folded = fold(words);
-        let mut words: Vec<&str> = folded.split_whitespace().collect();
-        words.sort_by_key(|word| std::cmp::Reverse(word.len()));
-        (!words.is_empty())
-            .then(|| Self { words: words.iter().map(|word| Finder::new(word).into_owned()).collect() })
+        let words: Vec<_> = folded.split_whitespace().map(|word| Finder::new(word).into_owned()).collect();
+        (!words.is_empty()).then_some(Self { words })
     }
 
     /// Which of these names it is in, by their numbers; they are folded, each with a line break behind it.
     pub(super) fn lines(&self, names: &[u8]) -> Vec<usize> {
-        let [rarest, others @ ..] = self.words.as_slice() else { return Vec::new() };
+        // Of most questions one word or another is in no name of a page at all.
+        if self.words.iter().any(|word| word.find(names).is_none()) {
+            return Vec::new();
+        }
+        let rarest = match self.words.as_slice() {
+            [only] => Some(only),
+            words => words.iter().min_by_key(|word| word.find_iter(names).count()),
+        };
+        let Some(rarest) = rarest else { return Vec::new() };
         let (mut found, mut line, mut counted) = (Vec::new(), 0, 0);
         let mut at = 0;
         while let Some(hit) = rarest.find(&names[at..]).map(|hit| at + hit) {
             line += memchr::memchr_iter(b'\n', &names[counted..hit]).count();
             let start = memchr::memrchr(b'\n', &names[..hit]).map_or(0, |end| end + 1);
             let end = memchr::memchr(b'\n', &names[hit..]).map_or(names.len(), |end| hit + end);
-            if others.iter().all(|word| word.find(&names[start..end]).is_some()) {
+            if self.words.iter().all(|word| word.find(&names[start..end]).is_some()) {
                 found.push(line);
             }
             (at, counted) = (end, end);

@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use super::counters::Counters;
 use super::page::{Page, Stamp};
-use super::search::Needle;
+use super::search::Hunt;
 use crate::driver::Entry;
 use crate::lease::Life;
 use crate::path::VirtualPath;
@@ -113,20 +113,20 @@ impl Store {
         self.change(key, Some(page));
     }
 
-    /// Entries of a tree, in a folder and below it, in whose names the needle is, by their folders; `most` of them at most. What was listed a moment
-    /// ago may not be there yet.
+    /// Entries of a tree, in a folder and below it, that are hunted for, by their folders; `most` of them at most. What was listed a moment ago may
+    /// not be there yet.
     pub(super) async fn search(
         &self,
         tree: Arc<str>,
         below: VirtualPath,
-        needle: Arc<Needle>,
+        hunt: Hunt,
         most: usize,
     ) -> Vec<(VirtualPath, Vec<Entry>)> {
         let inner = Arc::clone(&self.0);
         if inner.is_broken.load(Ordering::Relaxed) {
             return Vec::new();
         }
-        let found = tokio::task::spawn_blocking(move || inner.search(&tree, &below, &needle, most)).await;
+        let found = tokio::task::spawn_blocking(move || inner.search(&tree, &below, &hunt, most)).await;
         self.0.checked(found).unwrap_or_default()
     }
 
@@ -195,7 +195,7 @@ impl Inner {
         &self,
         tree: &str,
         below: &VirtualPath,
-        needle: &Needle,
+        hunt: &Hunt,
         most: usize,
     ) -> Result<Vec<(VirtualPath, Vec<Entry>)>, redb::Error> {
         let transaction = self.database.begin_read()?;
@@ -208,7 +208,7 @@ impl Inner {
             if of != tree || left == 0 || !(below.is_root() || path.starts_with(below.as_str())) {
                 break;
             }
-            let lines = needle.lines(names.value());
+            let lines = hunt.needle.lines(names.value());
             let Some(folder) = VirtualPath::parse(path).ok().filter(|folder| folder.is_below(below)) else {
                 continue;
             };
@@ -226,11 +226,12 @@ impl Inner {
             if number > 0 && read(0)?.is_none_or(|first| first.listing != page.listing) {
                 continue;
             }
-            let mut lines = lines.into_iter().take(left).peekable();
-            let hits = page.entries().enumerate().filter(|(number, _)| lines.next_if_eq(number).is_some());
-            let entries: Vec<_> = hits.map(|(_, entry)| entry).collect();
+            let hits = page.numbered(lines).filter(|entry| (hunt.is_meant)(&folder, entry));
+            let entries: Vec<_> = hits.take(left).collect();
             left -= entries.len();
-            found.push((folder, entries));
+            if !entries.is_empty() {
+                found.push((folder, entries));
+            }
         }
         Ok(found)
     }
@@ -380,7 +381,7 @@ const CACHE: usize = 2 << 20;
 
 #[cfg(test)]
 mod tests {
-    use super::super::search::names_of;
+    use super::super::search::{Needle, names_of};
     use super::*;
     use crate::driver::EntryId;
 
@@ -402,8 +403,10 @@ mod tests {
 
     /// What is found below a folder, as paths.
     async fn found(store: &Store, below: &str, words: &str, most: usize) -> Vec<String> {
-        let (below, needle) = (VirtualPath::parse(below).unwrap(), Arc::new(Needle::new(words).unwrap()));
-        let found = store.search(Arc::from("tree"), below, needle, most).await;
+        let needle = Arc::new(Needle::new(words).unwrap());
+        // What does not count takes no room.
+        let hunt = Hunt { needle, is_meant: Box::new(|folder, _| folder.as_str() != "/a b") };
+        let found = store.search(Arc::from("tree"), VirtualPath::parse(below).unwrap(), hunt, most).await;
         let paths = found.iter().flat_map(|(folder, entries)| {
             entries.iter().map(|entry| folder.join(&entry.name).unwrap().to_string())
         });
@@ -479,8 +482,8 @@ mod tests {
         let opened = open(folder.path(), 1000);
         let in_a = ["/a/Film one.mkv", "/a/the last film", "/a/b/FILM", "/a/b/film"];
         assert_eq!(found(&opened.0, "/a", "film", 100).await, in_a);
-        assert_eq!(found(&opened.0, "/", "film", 100).await.len(), 5);
-        assert_eq!(found(&opened.0, "/", "film", 2).await.len(), 2);
+        assert_eq!(found(&opened.0, "/", "film", 100).await, in_a);
+        assert_eq!(found(&opened.0, "/", "film", 3).await, in_a[..3]);
         assert_eq!(found(&opened.0, "/a/b", "film", 100).await, ["/a/b/FILM", "/a/b/film"]);
         assert!(found(&opened.0, "/c", "film", 100).await.is_empty());
         opened.0.remove(key("/a/b", 0));
