@@ -45,7 +45,7 @@ fn path(text: &str) -> VirtualPath {
 
 fn request(query: &str, authorization: Option<&str>) -> Request {
     let mut request = http::Request::get(format!("/d{FILM}?via=redirect{query}"))
-        .header("user-agent", "Lavf/59.27.100")
+        .header("user-agent", "Kodi/20.1 (X11; Linux x86_64)")
         .header("host", "127.0.0.1:8470")
         .header("accept", "*/*");
     if let Some(value) = authorization {

@@ -143,22 +143,24 @@ impl Films {
         while let Some(folder) = self.folders.pop() {
             let listing = self.site.find(&folder, Want::Children { fresh: false }).await?.into_children()?;
             let listing = listing.seen_by(&self.sight, &folder);
-            let mut entries: Vec<Entry> = listing.pages().try_concat().await?;
-            self.looked_at += entries.len();
-            if self.looked_at > MOST_LOOKED_AT {
-                return Err(Error::new(ErrorKind::Overload, "make a playlist")
-                    .saying("there is too much below this folder for one playlist"));
+            let mut entries = Vec::new();
+            let mut pages = Box::pin(listing.pages());
+            while let Some(page) = pages.try_next().await? {
+                self.looked_at += page.len();
+                if self.looked_at > MOST_LOOKED_AT {
+                    return Err(Error::new(ErrorKind::Overload, "make a playlist")
+                        .saying("there is too much below this folder for one playlist"));
+                }
+                entries.extend(page.into_iter().filter(|entry| self.is_open(&folder, entry)));
             }
             entries.sort_by(|one, other| natural(&one.name, &other.name));
-            let below = |entry: &&Entry| self.is_open(&folder, entry);
             for film in entries.iter().filter(|entry| !entry.is_folder() && media_type::is_film(&entry.name))
             {
                 text += &self.film(&folder, film);
             }
             // The last is the next: so what is in a folder comes before what follows it.
-            let folders = entries.iter().rev().filter(|entry| entry.is_folder()).filter(below);
-            let folders: Vec<_> = folders.filter_map(|entry| folder.join(&entry.name).ok()).collect();
-            self.folders.extend(folders);
+            let folders = entries.iter().rev().filter(|entry| entry.is_folder());
+            self.folders.extend(folders.filter_map(|entry| folder.join(&entry.name).ok()));
             if !text.is_empty() {
                 return Ok(Some(text));
             }
@@ -166,7 +168,7 @@ impl Films {
         Ok((!text.is_empty()).then_some(text))
     }
 
-    /// What is locked is listed, and not walked through.
+    /// What is locked is listed elsewhere; here it is neither walked through nor given an address, whose signature would open it.
     fn is_open(&self, folder: &VirtualPath, entry: &Entry) -> bool {
         folder.join(&entry.name).is_ok_and(|path| self.sight.of(&path) == Verdict::Allowed)
     }

@@ -143,6 +143,36 @@ async fn what_is_empty_missing_or_malformed_is_said_as_alist_says_it() {
 }
 
 #[tokio::test]
+async fn a_locked_file_is_listed_and_no_signature_of_it_given_away() {
+    let rule = "[[access.rule]]\npath = \"/ali/Movies/a b.mkv\"\npassword = \"open sesame\"\n";
+    let rig = rig(Setup { rest: rule.to_owned(), ..Setup::default() }).await;
+    let list =
+        |password: &str| call(&rig.site, "fs/list", "", json!({"path": "/ali/Movies", "password": password}));
+    assert_eq!(names(&list("").await), ["a b.mkv", "a b.zh.vtt", "poster.jpg"]);
+    assert_eq!(list("").await["data"]["content"][0]["sign"], "");
+    assert_eq!(code(&rig.site, "fs/get", "", json!({"path": "/ali/Movies/a b.mkv"})).await, 403);
+    let subtitle = call(&rig.site, "fs/get", "", json!({"path": "/ali/Movies/a b.zh.vtt"})).await;
+    assert!(subtitle["data"]["related"].is_null(), "{subtitle}");
+    let films = rig.get("/d/ali/Movies/?playlist=m3u8").send().await;
+    assert_eq!(films.text(), "#EXTM3U\n");
+    // Whoever knows the password has one.
+    let asked = json!({"path": "/ali/Movies/a b.mkv", "password": "open sesame"});
+    let film = call(&rig.site, "fs/get", "", asked).await;
+    let sign = film["data"]["sign"].as_str().unwrap();
+    assert_eq!(rig.get(&format!("/d/ali/Movies/a%20b.mkv?sign={sign}")).send().await.status, 200);
+}
+
+#[tokio::test]
+async fn calls_may_be_forms() {
+    let rig = rig(closed("")).await;
+    let ask = client().post(format!("{}/api/fs/list", rig.site.base)).header("authorization", ADMIN);
+    let ask = ask.header("content-type", "application/x-www-form-urlencoded");
+    let list = ask.body("path=%2Fali%2FMovies&per_page=1").send().await.unwrap();
+    let list: Value = serde_json::from_slice(&list.bytes().await.unwrap()).unwrap();
+    assert_eq!(names(&list), ["a b.mkv"]);
+}
+
+#[tokio::test]
 async fn who_calls_is_told_who_they_are_and_has_their_own_tree() {
     let rig = rig(closed("[[access.rule]]\npath = \"/ali/anna/cave\"\npassword = \"open sesame\"\n")).await;
     let site = &rig.site;
@@ -155,6 +185,14 @@ async fn who_calls_is_told_who_they_are_and_has_their_own_tree() {
             "permission": 256, "sso_id": "", "allow_ldap": true, "otp": false})
     );
     assert_eq!(call(site, "me", ADMIN, json!({})).await["data"]["role"], 2);
+    // However many come with a token that has ended, each is told so in the words of the API, and may log in.
+    for _ in 0..10 {
+        assert_eq!(code(site, "me", "ended", json!({})).await, 401);
+    }
+    let asked = json!({"username": "anna", "password": "secret"});
+    let (me, login) =
+        tokio::join!(code(site, "me", "ended", json!({})), code(site, "auth/login", "ended", asked));
+    assert_eq!((me, login), (401, 200));
     let list = call(site, "fs/list", token, json!({"path": "/"})).await;
     assert_eq!(names(&list), ["cave", "流浪地球 (2019).mkv"]);
     let sign = list["data"]["content"][1]["sign"].as_str().unwrap();

@@ -77,12 +77,13 @@ pub(super) struct All<T> {
 // === impl User ===
 
 impl User {
-    pub(super) fn of(visitor: &Visitor) -> Self {
+    /// `number` is that of a user with a name.
+    fn of(visitor: &Visitor, number: usize) -> Self {
         let (id, name, role) = match visitor {
             Visitor::Administrator => (1, "admin", 2),
             Visitor::Guest | Visitor::Nobody | Visitor::Signed => (2, "guest", 1),
-            Visitor::User(user) if user.may.admin => (3, &*user.name, 2),
-            Visitor::Device(user) | Visitor::User(user) => (3, &*user.name, 0),
+            Visitor::User(user) if user.may.admin => (number, &*user.name, 2),
+            Visitor::Device(user) | Visitor::User(user) => (number, &*user.name, 0),
         };
         let permission =
             if visitor.is_administrator() { SEE_HIDDEN | NEED_NO_PASSWORD | WEBDAV } else { WEBDAV };
@@ -163,10 +164,17 @@ impl Site {
 
     /// `admin/user/list`
     pub(super) fn users(&self) -> All<User> {
-        let users = self.0.admission.users().iter().zip(3..);
-        let told = users.map(|(user, id)| User { id, ..User::of(&Visitor::User(Arc::clone(user))) });
-        let guest = User { disabled: !self.0.admission.lets_guests_in(), ..User::of(&Visitor::Guest) };
-        All::of([User::of(&Visitor::Administrator), guest].into_iter().chain(told).collect())
+        let users = self.0.admission.users().iter();
+        let told = users.map(|user| self.user(&Visitor::User(Arc::clone(user))));
+        let guest = User { disabled: !self.0.admission.lets_guests_in(), ..self.user(&Visitor::Guest) };
+        All::of([self.user(&Visitor::Administrator), guest].into_iter().chain(told).collect())
+    }
+
+    /// Who somebody is; users are numbered as the configuration has them.
+    pub(super) fn user(&self, visitor: &Visitor) -> User {
+        let is_it = |user: &Arc<crate::access::User>| visitor.name() == Some(&user.name);
+        let number = self.0.admission.users().iter().position(is_it);
+        User::of(visitor, number.unwrap_or(0) + FIRST_USER)
     }
 
     fn search_index(&self) -> &'static str {
@@ -174,6 +182,8 @@ impl Site {
     }
 }
 
+/// Behind the administrator and the guest.
+const FIRST_USER: usize = 3;
 /// AList's bits of what a user may, as far as there is any of it.
 const SEE_HIDDEN: u32 = 1;
 const NEED_NO_PASSWORD: u32 = 1 << 1;

@@ -12,7 +12,7 @@ use tower::ServiceExt;
 
 use super::item::{Item, time};
 use super::{Form, Refused, answer_of, success};
-use crate::access::rules::Sight;
+use crate::access::rules::{Sight, Verdict};
 use crate::driver::{Entry, Source};
 use crate::error::ErrorKind;
 use crate::http::{Request, Response};
@@ -79,9 +79,8 @@ struct Hit {
 struct List {
     addresses: Arc<Addresses>,
     folder: VirtualPath,
-    root: VirtualPath,
+    sight: Sight,
     provider: String,
-    is_writable: bool,
     /// Which of the entries are told.
     window: Range<u64>,
     total: u64,
@@ -109,9 +108,8 @@ impl Site {
         let list = List {
             addresses: Arc::clone(&self.0.addresses),
             folder: path,
-            root: sight.visitor.root(),
             provider: provider(mount.as_deref()),
-            is_writable: sight.visitor.may_write(),
+            sight,
             window,
             total: 0,
             has_any: false,
@@ -272,7 +270,7 @@ impl Site {
         let is_beside =
             |entry: &&Entry| !entry.is_folder() && &*entry.name != name && entry.name.starts_with(stem);
         let items = entries.iter().filter(is_beside).filter_map(|entry| {
-            let path = folder.join(&entry.name).ok()?;
+            let path = folder.join(&entry.name).ok().filter(|path| sight.of(path) == Verdict::Allowed)?;
             let (told, sign) = (told_path(&path, root), self.0.addresses.signature(&path));
             let item = Item::new(entry, &entry.name, &told, &sign);
             serde_json::to_value(&item).ok()
@@ -298,8 +296,10 @@ impl Telling for List {
                 continue;
             }
             let Ok(path) = self.folder.join(&entry.name) else { continue };
-            let sign = if entry.is_folder() { String::new() } else { self.addresses.signature(&path) };
-            let told = told_path(&path, &self.root);
+            // What is locked is listed; a signature would open it.
+            let is_signed = !entry.is_folder() && self.sight.of(&path) == Verdict::Allowed;
+            let sign = if is_signed { self.addresses.signature(&path) } else { String::new() };
+            let told = told_path(&path, &self.sight.visitor.root());
             let item = Item::new(entry, &entry.name, &told, &sign);
             text.push(if std::mem::replace(&mut self.has_any, true) { ',' } else { '[' });
             text += &serde_json::to_string(&item).unwrap_or_default();
@@ -313,7 +313,9 @@ impl Telling for List {
         format!(
             "{end},\"total\":{},\"readme\":\"\",\"header\":\"\",\"write\":{},\"write_content_bypass\":false,\
              \"provider\":\"{}\"}}}}",
-            self.total, self.is_writable, self.provider
+            self.total,
+            self.sight.visitor.may_write(),
+            self.provider
         )
     }
 }

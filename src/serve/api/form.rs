@@ -1,5 +1,6 @@
 //! What a call says: in its body as JSON, whatever that is said to be, or in its query. Lenient where AList is.
 
+use http::{HeaderValue, header};
 use serde_json::{Map, Value};
 use url::form_urlencoded;
 
@@ -23,12 +24,18 @@ impl Form {
     /// The body, else the query.
     pub(super) async fn of(request: &Request) -> Result<Self, Refused> {
         let body = read(request).await?;
-        if !body.iter().all(u8::is_ascii_whitespace) {
-            return Self::parse(&body).ok_or(NO_OBJECT);
+        if body.iter().all(u8::is_ascii_whitespace) {
+            return Ok(Self::of_pairs(request.uri().query().unwrap_or_default().as_bytes()));
         }
-        let query = form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes());
-        let fields = query.map(|(key, value)| (key.into_owned(), Value::String(value.into_owned())));
-        Ok(Self(fields.collect()))
+        let is_said = |kind: &HeaderValue| kind.as_bytes().starts_with(b"application/x-www-form-urlencoded");
+        // What curl says of any body, JSON too.
+        let is_form = request.headers().get(header::CONTENT_TYPE).is_some_and(is_said);
+        Self::parse(&body).or_else(|| is_form.then(|| Self::of_pairs(&body))).ok_or(NO_OBJECT)
+    }
+
+    fn of_pairs(text: &[u8]) -> Self {
+        let pairs = form_urlencoded::parse(text);
+        Self(pairs.map(|(key, value)| (key.into_owned(), Value::String(value.into_owned()))).collect())
     }
 
     /// The body alone: what it holds must not stand in an address.

@@ -168,7 +168,7 @@ impl Site {
             Call::AdminStorages => return Ok(success(self.storages())),
             Call::AdminUsers => return Ok(success(self.users())),
             Call::Change => return Err(Refused::Said(403, READ_ONLY)),
-            Call::Me => return Ok(success(facts::User::of(&sight.visitor))),
+            Call::Me => return Ok(success(self.user(&sight.visitor))),
             Call::Settings => return Ok(success(self.settings())),
             Call::Unknown => return Err(Refused::Said(404, "there is no such call")),
             _ => {}

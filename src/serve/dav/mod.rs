@@ -36,10 +36,10 @@ impl Site {
         }
         let sight = sight(request)?;
         let path = target.path.below(&sight.visitor.root())?;
-        // A guest's password is that of a part of the tree, as AList has it.
+        // A guest's password is that of a part of the tree, as AList has it; a user's is not tried there.
         let shown = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let password = match shown.and_then(Credentials::parse) {
-            Some(Credentials::Password { password, .. }) => Some(password),
+            Some(Credentials::Password { password, .. }) if !sight.visitor.is_known() => Some(password),
             _ => None,
         };
         let password = password.as_ref().map_or("", Secret::expose);

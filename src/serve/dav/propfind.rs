@@ -166,6 +166,7 @@ impl Wanted {
         // Names of the elements around the present one, as far as they are of DAV.
         let mut around: Vec<Option<String>> = Vec::new();
         let mut is_over = false;
+        let mut unknown = 0;
         loop {
             let (namespace, event) = reader.read_resolved_event().map_err(broken)?;
             let namespace = match namespace {
@@ -208,13 +209,16 @@ impl Wanted {
                 (1, true, "prop") => wanted = wanted.or(Some(Self::Some(Vec::new()))),
                 (2, ..) if around.get(1).is_some_and(|above| above.as_deref() == Some("prop")) => {
                     if let Some(Self::Some(names)) = &mut wanted {
-                        if names.len() >= MOST_NAMES {
-                            return Err(super::malformed("too many properties are asked for"));
-                        }
                         names.push(match Property::named(&namespace, &name) {
                             Some(property) => Name::Known(property),
-                            None => Name::Unknown(namespace, name.clone()),
+                            None => {
+                                unknown += namespace.len() + name.len();
+                                Name::Unknown(namespace, name.clone())
+                            }
                         });
+                        if names.len() > MOST_NAMES || unknown > MOST_UNKNOWN {
+                            return Err(super::malformed("too many properties are asked for"));
+                        }
                     }
                 }
                 _ => {}
@@ -402,6 +406,8 @@ const FOUND: &str = "</D:prop><D:status>HTTP/1.1 200 OK</D:status></D:propstat>"
 const OWNCLOUD: &str = "http://owncloud.org/ns";
 /// Chosen: ten times what any client asks for.
 const MOST_NAMES: usize = 200;
+/// Bytes of names that we do not know, with their namespaces: each comes back with each entry. Chosen: twice what any client asks for.
+const MOST_UNKNOWN: usize = 2048;
 /// Chosen: what a property holds may be nested, and is skipped.
 const DEEPEST: usize = 32;
 
@@ -467,6 +473,19 @@ mod tests {
         assert!(text.contains("<color xmlns=\"urn:a&amp;b\"/><D:quota-used-bytes/>"), "{text}");
         let names = told(film(), "<D:propfind xmlns:D=\"DAV:\"><D:propname/></D:propfind>");
         assert!(names.contains("<D:getetag/>") && !names.contains("42"), "{names}");
+    }
+
+    #[test]
+    fn names_that_would_come_back_with_each_entry_are_not_long() {
+        let body = |namespace: usize| {
+            let names = "<p:a/>".repeat(100);
+            format!(
+                "<propfind xmlns=\"DAV:\"><prop xmlns:p=\"{}\">{names}</prop></propfind>",
+                "x".repeat(namespace)
+            )
+        };
+        assert!(Wanted::parse(body(19).as_bytes()).is_ok());
+        assert!(Wanted::parse(body(21).as_bytes()).is_err());
     }
 
     #[test]
