@@ -181,8 +181,10 @@ impl Room {
         let since = self.chosen.map_or(Duration::MAX, |chosen| now.saturating_duration_since(chosen));
         if since < CHOICE {
             while let Some(next) = self.next.pop() {
-                // Whoever has done anything meanwhile might be worth more than others now.
-                if self.seats(&next) && next.snapshot(now).idle > since {
+                let one = next.snapshot(now);
+                let is_least = rank(&one).is_some_and(|(worth, ..)| worth == 0);
+                // Whoever has done anything meanwhile might be worth more than others now, as are those who still wait.
+                if self.seats(&next) && is_least && one.idle > since {
                     return Some(next);
                 }
             }
