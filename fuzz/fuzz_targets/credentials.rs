@@ -5,16 +5,17 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
+use sluice::access::Settings;
 use sluice::access::admission::{Admission, Glance};
 use sluice::access::credentials::Credentials;
-use sluice::access::Settings;
 use sluice::clock::Clock;
 use sluice::path::VirtualPath;
 use sluice::secret::Secret;
 
 static ADMISSION: LazyLock<Admission> = LazyLock::new(|| {
     let folder = std::env::temp_dir().join("sluice-fuzz-no-such-folder");
-    Admission::new(&Settings::default(), Secret::new("the token of this target"), &folder, Clock::new()).unwrap()
+    Admission::new(&Settings::default(), Secret::new("the token of this target"), &folder, Clock::new())
+        .unwrap()
 });
 
 fuzz_target!(|text: &str| {

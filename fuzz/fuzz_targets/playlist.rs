@@ -10,7 +10,10 @@ use sluice::serve::hls::playlist::MediaPlaylist;
 
 fuzz_target!(|text: &str| {
     let base = SignedUrl::new("https://host.example/lt/A/LD/media.m3u8?x-oss-signature=s");
-    let Ok(playlist) = MediaPlaylist::parse(format!("#EXTM3U\n{text}"), &base, Duration::from_secs(60)) else { return };
+    let Ok(playlist) = MediaPlaylist::parse(format!("#EXTM3U\n{text}"), &base, Duration::from_secs(60))
+    else {
+        return;
+    };
     let rewritten = playlist.rewritten("?sign=s");
     let mut number = 0;
     let lines = rewritten.split('\n').map(|line| line.trim_end_matches('\r'));
@@ -22,6 +25,10 @@ fuzz_target!(|text: &str| {
     }
     // What tags name is ours too; other text in tags and comments passes, whatever it says.
     let mut named = rewritten.split('\n').filter_map(|line| line.strip_prefix("#EXT-X-MAP:URI=\""));
-    assert!(named.all(|uri| uri.strip_prefix('x').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))));
+    assert!(
+        named.all(|uri| uri
+            .strip_prefix('x')
+            .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit())))
+    );
     assert!(playlist.segment(number).is_none());
 });

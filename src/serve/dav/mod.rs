@@ -4,11 +4,13 @@
 //! lists it. Of the libraries there are, the best kept pads a short body with zeros, and answers depth infinity to whoever sends the
 //! header of a test program.
 
+pub mod multistatus;
 pub mod propfind;
 
 use http::{HeaderValue, Method, StatusCode, header};
 
-use self::propfind::{Depth, Multistatus, Quota, Wanted};
+use self::multistatus::{Multistatus, Quota};
+use self::propfind::{Depth, Wanted};
 use super::content::file_of;
 use super::target::Target;
 use super::telling::tell;
