@@ -92,7 +92,7 @@ impl VirtualPath {
 
     /// The components in order; none for the root.
     pub fn components(&self) -> impl DoubleEndedIterator<Item = &str> {
-        self.0.split('/').filter(|component| !component.is_empty())
+        components(&self.0)
     }
 
     /// Whether this is the root.
@@ -122,18 +122,29 @@ impl VirtualPath {
         if base.is_root() {
             return Some(self.clone());
         }
-        let rest = self.0.strip_prefix(&*base.0)?;
-        match rest.as_bytes().first() {
-            None => Some(Self::root()),
-            Some(b'/') => Some(Self(Arc::from(rest))),
-            Some(_) => None,
+        match self.rest(base)? {
+            "" => Some(Self::root()),
+            rest => Some(Self(Arc::from(rest))),
         }
+    }
+
+    /// The components below `base`, compared likewise; none of them where this is `base`.
+    pub fn components_below(&self, base: &Self) -> Option<impl Iterator<Item = &str>> {
+        self.rest(base).map(components)
     }
 
     /// Whether this is `base` or lies below it, compared component by component.
     pub fn is_below(&self, base: &Self) -> bool {
-        base.is_root()
-            || self.0.strip_prefix(&*base.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        self.rest(base).is_some()
+    }
+
+    /// What stands behind `base`: nothing, or all from the slash on.
+    fn rest(&self, base: &Self) -> Option<&str> {
+        // The root's own slash is the next one's.
+        let base = if base.is_root() { "" } else { &*base.0 };
+        // The length tells most of them apart, so it goes first: every rule is compared with every path.
+        let rest = self.0.get(base.len()..).filter(|rest| rest.is_empty() || rest.starts_with('/'))?;
+        self.0.starts_with(base).then_some(rest)
     }
 
     /// The path as it stands in an address: every byte outside RFC 3986's unreserved set is escaped.
@@ -148,6 +159,10 @@ impl VirtualPath {
         }
         out
     }
+}
+
+fn components(text: &str) -> impl DoubleEndedIterator<Item = &str> {
+    text.split('/').filter(|component| !component.is_empty())
 }
 
 /// One component, escaped as [`VirtualPath::encoded`] does it; also fit for a query value.

@@ -68,15 +68,23 @@ pub enum Verdict {
 
 impl Rule {
     fn covers(&self, path: &VirtualPath) -> bool {
-        match path.strip_prefix(&self.path) {
-            None => false,
-            Some(below) => self.recursive || below.components().nth(1).is_none(),
-        }
+        path.components_below(&self.path).is_some_and(|mut below| self.recursive || below.nth(1).is_none())
     }
 
     /// Whether whoever sees the path must be somebody, or know something.
     fn is_closed(&self) -> bool {
         self.password.is_some() || !self.users.is_empty()
+    }
+}
+
+// === impl Prepared ===
+
+impl Prepared {
+    /// Whether a name on the way is one that is hidden in its folder.
+    fn hides(&self, path: &VirtualPath) -> bool {
+        let reach = if self.rule.recursive { usize::MAX } else { 1 };
+        let is_hidden = |name: &str| self.hide.iter().any(|glob| glob.matches(name));
+        path.components_below(&self.rule.path).is_some_and(|below| below.take(reach).any(is_hidden))
     }
 }
 
@@ -152,8 +160,14 @@ impl Sight {
         if self.rules.0.is_empty() || self.visitor.is_administrator() {
             return Verdict::Allowed;
         }
-        let mut verdict = Verdict::Allowed;
-        for (number, Prepared { rule, .. }) in self.rules.0.iter().enumerate() {
+        let (mut verdict, mut is_hidden) = (Verdict::Allowed, false);
+        for (number, prepared) in self.rules.0.iter().enumerate() {
+            let rule = &prepared.rule;
+            // First, since it is what most rules are done with.
+            if !path.is_below(&rule.path) {
+                continue;
+            }
+            is_hidden |= prepared.hides(path);
             if !rule.is_closed() || !rule.covers(path) || matches!(self.visitor, Visitor::Signed) {
                 continue;
             }
@@ -165,7 +179,7 @@ impl Sight {
                 verdict = Verdict::Locked(number);
             }
         }
-        if self.hides(path) { Verdict::Hidden } else { verdict }
+        if is_hidden { Verdict::Hidden } else { verdict }
     }
 
     /// Whether a child of a folder is shown. Of a locked one it is shown that it is there.
@@ -191,17 +205,6 @@ impl Sight {
 
     fn unlocked(&self) -> &[usize] {
         self.unlocked.as_deref().unwrap_or_default()
-    }
-
-    /// Whether a name on the way is one that is hidden in its folder.
-    fn hides(&self, path: &VirtualPath) -> bool {
-        self.rules.0.iter().filter(|prepared| !prepared.hide.is_empty()).any(
-            |Prepared { rule, hide, .. }| {
-                let Some(below) = path.strip_prefix(&rule.path) else { return false };
-                let reach = if rule.recursive { usize::MAX } else { 1 };
-                below.components().take(reach).any(|name| hide.iter().any(|glob| glob.matches(name)))
-            },
-        )
     }
 }
 
