@@ -11,7 +11,7 @@ use sluice::transport::BoxHttp;
 use tempfile::TempDir;
 use tower::ServiceExt;
 
-use crate::page::Browser;
+use crate::browser::Browser;
 use crate::support::{Ask, FFMPEG, Rig, Setup, configuration, installed};
 
 /// The product without listeners: both its services are asked directly.

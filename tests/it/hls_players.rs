@@ -13,8 +13,8 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
+use crate::browser::{choose, is_behind, seek, shows};
 use crate::firefox::Firefox;
-use crate::page::{choose, is_behind, seek, shows};
 use crate::players::{Vlc, run};
 use crate::support::{Rig, Setup, installed, sign};
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use drive_sim::{Content, Endpoint, Fault, Sample};
 use tokio::net::TcpListener;
 
-use crate::page::{Browser, has_browser};
+use crate::browser::{Browser, has_browser};
 use crate::support::{FFMPEG, Rig};
 
 /// Names that would do something if they were more than text. `pwned` is what they would set.

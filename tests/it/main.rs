@@ -5,6 +5,7 @@ mod access;
 mod account;
 mod alist;
 mod bad_input;
+mod browser;
 mod budget;
 mod calls;
 mod certificate;

@@ -13,7 +13,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::Instant;
 
-use crate::page::Browser;
+use crate::browser::Browser;
 use crate::support::{Rig, Setup, installed};
 
 async fn rig() -> Rig {

@@ -5,6 +5,7 @@
 
 pub mod beside;
 pub mod captions;
+pub mod multivariant;
 pub mod playlist;
 mod segment;
 mod subtitles;
@@ -19,7 +20,8 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body::Body as _;
 use tokio::time::Instant;
 
-use self::playlist::{MediaPlaylist, chosen};
+use self::multivariant::chosen;
+use self::playlist::MediaPlaylist;
 use self::transcode::Transcode;
 pub(super) use self::transcode::Transcodes;
 pub use self::transcode::{Described, Rates};
@@ -106,7 +108,7 @@ impl Site {
         let described = join_all(variants.iter().map(|variant| self.described(path, &variant.id)));
         let (described, tracks) = tokio::join!(described, self.tracks(path, &preview, sight));
         let variants: Vec<_> = variants.into_iter().zip(described).collect();
-        let mut response = text_answer(playlist::master(&variants, &tracks, query), media_type::PLAYLIST);
+        let mut response = text_answer(multivariant::master(&variants, &tracks, query), media_type::PLAYLIST);
         let is_withheld = |variant: &&Variant| matches!(variant.state, VariantState::Withheld);
         let withheld: Vec<_> =
             preview.variants.iter().filter(is_withheld).map(|variant| &*variant.id).collect();

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use futures_util::TryStreamExt;
 
 use super::beside::{self, Beside};
-use super::captions::{Format, to_webvtt};
-use super::playlist::{self, TextTrack};
+use super::captions::{Format, timed, to_webvtt};
+use super::multivariant::{self, TextTrack};
 use super::{DESCRIBED_WITHIN, LONGEST_TEXT, Text, TextFault};
 use crate::access::rules::Sight;
 use crate::driver::Preview;
@@ -68,7 +68,7 @@ impl Site {
         if track(&preview, tag).is_none() {
             self.file_called(path, &preview, tag, sight).await?;
         }
-        Ok(playlist::subtitles(tag, preview.duration, query))
+        Ok(multivariant::subtitles(tag, preview.duration, query))
     }
 
     /// The text of a track as WebVTT, on the clock of the segments.
@@ -86,7 +86,7 @@ impl Site {
             None => None,
         };
         Ok(match at {
-            Some(ticks) => playlist::timed(&text, ticks),
+            Some(ticks) => timed(&text, ticks),
             None => text,
         })
     }

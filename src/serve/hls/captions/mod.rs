@@ -18,6 +18,7 @@ mod vtt;
 
 use std::fmt::{self, Write as _};
 
+pub(super) use self::vtt::timed;
 use crate::error::{Error, ErrorKind, Result};
 
 /// How a subtitle file is written.

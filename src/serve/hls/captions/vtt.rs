@@ -1,4 +1,4 @@
-//! WebVTT as players read it (W3C, WebVTT §6.1), written so that others read the same.
+//! WebVTT as players read it (W3C, WebVTT §6.1), written so that others read the same, and beside segments.
 
 use super::{Cue, stamp};
 
@@ -43,6 +43,17 @@ pub(super) fn rewritten(text: &str) -> Option<String> {
         }
     }
     has_cues.then_some(out)
+}
+
+/// WebVTT that says how its clock stands to that of the segments, whose picture begins at so many ticks of 90 kHz (RFC 8216
+/// §3.5). Left as it is where it says so already.
+pub(in super::super) fn timed(text: &str, ticks: u64) -> String {
+    let (first, rest) = text.split_once('\n').unwrap_or((text, ""));
+    let head = rest.split("\n\n").next().unwrap_or_default();
+    if head.contains("X-TIMESTAMP-MAP") {
+        return text.to_owned();
+    }
+    format!("{}\nX-TIMESTAMP-MAP=MPEGTS:{ticks},LOCAL:00:00:00.000\n{rest}", first.trim_end_matches('\r'))
 }
 
 /// Reads what follows the line with the times, and writes it if it can be shown.
@@ -150,6 +161,24 @@ mod tests {
             ["", "WEBVTT", "WEBVTT\n\nNOTE x\n", "WEBVTTx\n\n00:01 --> 00:02\na", "00:01 --> 00:02\na"]
         {
             assert_eq!(rewritten(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn subtitles_say_how_their_clock_stands_to_the_films() {
+        for (text, timed_text) in [
+            (
+                "WEBVTT\n\n00:01.000 --> 00:02.000\na\n",
+                "WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:7,LOCAL:00:00:00.000\n\n00:01.000 --> 00:02.000\na\n",
+            ),
+            ("WEBVTT - x\r\n\r\na", "WEBVTT - x\nX-TIMESTAMP-MAP=MPEGTS:7,LOCAL:00:00:00.000\n\r\na"),
+            ("WEBVTT", "WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:7,LOCAL:00:00:00.000\n"),
+            (
+                "WEBVTT\nX-TIMESTAMP-MAP=LOCAL:0,MPEGTS:9\n\na",
+                "WEBVTT\nX-TIMESTAMP-MAP=LOCAL:0,MPEGTS:9\n\na",
+            ),
+        ] {
+            assert_eq!(timed(text, 7), timed_text);
         }
     }
 }
