@@ -84,6 +84,16 @@ struct List {
     /// Which of the entries are told.
     window: Range<u64>,
     total: u64,
+    content: Array,
+}
+
+/// `fs/dirs`, likewise.
+#[derive(Default)]
+struct Folders(Array);
+
+/// An array in JSON, element by element. AList's array of nothing is null.
+#[derive(Default)]
+struct Array {
     has_any: bool,
 }
 
@@ -112,14 +122,9 @@ impl Site {
             sight,
             window,
             total: 0,
-            has_any: false,
+            content: Array::default(),
         };
-        let (body, length) = tell(&listing, list).await?;
-        let mut response = answer_of(body);
-        if let Some(length) = length {
-            response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-        }
-        Ok(response)
+        told(&listing, list).await
     }
 
     pub(super) async fn get(
@@ -166,15 +171,7 @@ impl Site {
             true => return Err(Refused::Said(403, "permission denied")),
         };
         let (listing, _) = self.children(&path, false, &sight).await?;
-        let mut pages = Box::pin(listing.pages());
-        let mut folders = Vec::new();
-        while let Some(entries) = pages.try_next().await? {
-            folders.extend(entries.into_iter().filter(Entry::is_folder));
-        }
-        let told =
-            folders.iter().map(|folder| Folder { name: &folder.name, modified: time(folder.modified) });
-        let told: Vec<_> = told.collect();
-        Ok(success((!told.is_empty()).then_some(told)))
+        told(&listing, Folders::default()).await
     }
 
     /// For helpers that fetch the bytes themselves: the drive's own link. The path is one of the whole tree.
@@ -301,23 +298,65 @@ impl Telling for List {
             let sign = if is_signed { self.addresses.signature(&path) } else { String::new() };
             let told = told_path(&path, &self.sight.visitor.root());
             let item = Item::new(entry, &entry.name, &told, &sign);
-            text.push(if std::mem::replace(&mut self.has_any, true) { ',' } else { '[' });
-            text += &serde_json::to_string(&item).unwrap_or_default();
+            self.content.add(&mut text, item);
         }
         text
     }
 
     fn closing(&mut self) -> String {
-        // AList's list of nothing is null.
-        let end = if self.has_any { "]" } else { "null" };
         format!(
-            "{end},\"total\":{},\"readme\":\"\",\"header\":\"\",\"write\":{},\"write_content_bypass\":false,\
+            "{},\"total\":{},\"readme\":\"\",\"header\":\"\",\"write\":{},\"write_content_bypass\":false,\
              \"provider\":\"{}\"}}}}",
+            self.content.end(),
             self.total,
             self.sight.visitor.may_write(),
             self.provider
         )
     }
+}
+
+// === impl Folders ===
+
+impl Telling for Folders {
+    fn opening(&mut self) -> String {
+        "{\"code\":200,\"message\":\"success\",\"data\":".to_owned()
+    }
+
+    fn rows(&mut self, entries: &[Entry]) -> String {
+        let mut text = String::new();
+        for folder in entries.iter().filter(|entry| entry.is_folder()) {
+            self.0.add(&mut text, Folder { name: &folder.name, modified: time(folder.modified) });
+        }
+        text
+    }
+
+    fn closing(&mut self) -> String {
+        format!("{}}}", self.0.end())
+    }
+}
+
+// === impl Array ===
+
+impl Array {
+    fn add(&mut self, text: &mut String, element: impl Serialize) {
+        text.push(if std::mem::replace(&mut self.has_any, true) { ',' } else { '[' });
+        // Plain values, which can always be written.
+        text.push_str(&serde_json::to_string(&element).unwrap_or_default());
+    }
+
+    fn end(&self) -> &'static str {
+        if self.has_any { "]" } else { "null" }
+    }
+}
+
+/// A folder in the answer's form.
+async fn told(listing: &Listing, telling: impl Telling) -> Result<Response, Refused> {
+    let (body, length) = tell(listing, telling).await?;
+    let mut response = answer_of(body);
+    if let Some(length) = length {
+        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    Ok(response)
 }
 
 /// A path as the visitor names it, whose tree begins at `root`.
