@@ -344,17 +344,22 @@ async fn a_large_folder_is_listed_whole_or_by_pages() {
     let sim = (0..FILES).fold(drive_sim::Sim::builder(), |drive, number| {
         drive.file(&format!("/large/{number:05}.mkv"), Content::Virtual { len: 1000, seed: 1 })
     });
-    let sim = sim.start().await.unwrap();
+    let sim = sim.folder("/large/behind them").start().await.unwrap();
     sim.settings(unlimited);
     let setup = Setup { options: UNPACED.to_owned(), ..Setup::default() };
     let site = Site::start(&configuration(&sim, &setup), TempDir::new().unwrap()).await;
     let all = call(&site, "fs/list", "", json!({"path": "/ali/large"})).await;
-    assert_eq!((names(&all).len(), all["data"]["total"].as_u64()), (FILES, Some(FILES as u64)));
+    assert_eq!((names(&all).len(), all["data"]["total"].as_u64()), (FILES + 1, Some(FILES as u64 + 1)));
+    let folders = call(&site, "fs/dirs", "", json!({"path": "/ali/large"})).await;
+    assert_eq!(
+        (folders["data"].as_array().unwrap().len(), &folders["data"][0]["name"]),
+        (1, &json!("behind them"))
+    );
     let lists = sim.counts().of(Endpoint::List);
     let page = call(&site, "fs/list", "", json!({"path": "/ali/large", "page": 50, "per_page": 100})).await;
     assert_eq!((names(&page)[0], names(&page).len()), ("04900.mkv", 100));
-    assert_eq!(page["data"]["total"], FILES);
-    let behind = call(&site, "fs/list", "", json!({"path": "/ali/large", "page": 51, "per_page": 100})).await;
+    assert_eq!(page["data"]["total"], FILES + 1);
+    let behind = call(&site, "fs/list", "", json!({"path": "/ali/large", "page": 52, "per_page": 100})).await;
     assert_eq!(behind["data"]["content"], json!(null));
     assert_eq!(sim.counts().of(Endpoint::List), lists, "it was at hand");
 }
