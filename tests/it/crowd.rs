@@ -85,8 +85,8 @@ async fn connect(number: u64, addresses: u64, server: SocketAddr) -> std::io::Re
 
 // === The viewer ===
 
-/// A time without a piece: how long, what was waited for, and when that was over, from the beginning.
-type Gap = (Duration, &'static str, Duration);
+/// A time without a piece: how long, how much of it until the head of an answer was there, and when it was over, from the beginning.
+type Gap = (Duration, Duration, Duration);
 
 /// Watches at 2 MB/s for so long and seeks every two seconds, on a new connection; the longest gap.
 async fn watch(base: &str, time: Duration) -> Gap {
@@ -102,11 +102,11 @@ async fn watch(base: &str, time: Duration) -> Gap {
         let asked = client.get(format!("{base}/p/ali/film.mkv")).header("range", format!("bytes={place}-"));
         let mut response = asked.send().await.expect("a viewer is let in");
         assert_eq!(response.status(), 206);
-        longest = longest.max((since.elapsed(), "an answer", started.elapsed()));
+        let mut unanswered = since.elapsed();
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_secs(2) {
             let piece = response.chunk().await.expect("a viewer is not cut").unwrap();
-            longest = longest.max((since.elapsed(), "a piece", started.elapsed()));
+            longest = longest.max((since.elapsed(), std::mem::take(&mut unanswered), started.elapsed()));
             assert!(piece == drive_sim::content::bytes(SEED, place + seen, piece.len()), "at {place}");
             seen += piece.len() as u64;
             sleep_until(begun + Duration::from_secs_f64(seen as f64 / PACE)).await;
@@ -164,7 +164,7 @@ async fn a_viewer_notices_nothing_of_thousands_of_connections_that_dribble() {
         tokio::task::yield_now().await;
     }
     let full = full.elapsed();
-    let (longest, awaited, at) = watch(&server.base, Duration::from_secs(time)).await;
+    let (longest, unanswered, at) = watch(&server.base, Duration::from_secs(time)).await;
     let (open, memory) = (open_in(&server), resident(&server));
     dribbling.shutdown().await;
     let left = Instant::now();
@@ -175,7 +175,7 @@ async fn a_viewer_notices_nothing_of_thousands_of_connections_that_dribble() {
     }
     say(&format!(
         "crowd: {crowd} connections from {addresses} addresses, full after {full:.1?}, {} opened and {} cut meanwhile; longest \
-         gap of the viewer {longest:.0?} for {awaited} at {at:.1?}; {open_before} files open before, {open} then, gone after {:.1?}; memory {memory_before} MiB \
+         gap of the viewer {longest:.0?} until {at:.1?}, {unanswered:.0?} of it without an answer; {open_before} files open before, {open} then, gone after {:.1?}; memory {memory_before} MiB \
          before, {memory} then, {} after",
         met.opened.load(Ordering::Relaxed),
         met.cut.load(Ordering::Relaxed),
