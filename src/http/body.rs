@@ -34,6 +34,12 @@ pub trait Watch: Send {
     }
 }
 
+/// Two that accompany the same body; the inner one is told first.
+struct Both<W> {
+    inner: Box<dyn Watch>,
+    outer: W,
+}
+
 enum Kind {
     Empty,
     Full(Bytes),
@@ -61,10 +67,28 @@ impl Body {
     /// Lets `watch` accompany this body, outside whatever watches it already.
     #[must_use]
     pub fn watched(self, watch: impl Watch + 'static) -> Self {
-        if self.guard.is_none() {
-            return Self { kind: self.kind, guard: Some(Box::new(watch)) };
-        }
-        Self { kind: Kind::Stream(Box::pin(self)), guard: Some(Box::new(watch)) }
+        let guard: Box<dyn Watch> = match self.guard {
+            None => Box::new(watch),
+            Some(inner) => Box::new(Both { inner, outer: watch }),
+        };
+        Self { kind: self.kind, guard: Some(guard) }
+    }
+}
+
+impl<W: Watch> Watch for Both<W> {
+    fn sent(&mut self, bytes: usize) {
+        self.inner.sent(bytes);
+        self.outer.sent(bytes);
+    }
+
+    fn finished(&mut self) {
+        self.inner.finished();
+        self.outer.finished();
+    }
+
+    fn failed(&mut self, error: &Error) {
+        self.inner.failed(error);
+        self.outer.failed(error);
     }
 }
 

@@ -6,9 +6,11 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
+use futures_util::future::Either;
 use http::{HeaderValue, Method, StatusCode, header};
+use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use crate::http::{Body, Request, Response};
@@ -25,6 +27,15 @@ pub struct CorsLayer(IsMedia);
 pub struct Cors<S> {
     inner: S,
     is_media: IsMedia,
+}
+
+pin_project! {
+    /// An answer of a route, marked where that is for media.
+    pub struct Marked<F> {
+        #[pin]
+        answer: F,
+        is_media: bool,
+    }
 }
 
 // === impl CorsLayer ===
@@ -49,29 +60,36 @@ impl<S> Layer<S> for CorsLayer {
 impl<S> Service<Request> for Cors<S>
 where
     S: Service<Request, Response = Response, Error = Infallible>,
-    S::Future: Send + 'static,
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+    type Future = Either<Marked<S::Future>, std::future::Ready<Result<Response, Infallible>>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        if !(self.is_media)(&request) {
-            return Box::pin(self.inner.call(request));
+        let is_media = (self.is_media)(&request);
+        if is_media && request.method() == Method::OPTIONS {
+            return Either::Right(std::future::ready(Ok(preflight())));
         }
-        if request.method() == Method::OPTIONS {
-            return Box::pin(std::future::ready(Ok(preflight())));
-        }
-        let answer = self.inner.call(request);
-        Box::pin(async move {
-            let mut response = answer.await?;
+        Either::Left(Marked { answer: self.inner.call(request), is_media })
+    }
+}
+
+// === impl Marked ===
+
+impl<F: Future<Output = Result<Response, Infallible>>> Future for Marked<F> {
+    type Output = Result<Response, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let Ok(mut response) = ready!(this.answer.poll(cx));
+        if *this.is_media {
             mark(&mut response);
-            Ok(response)
-        })
+        }
+        Poll::Ready(Ok(response))
     }
 }
 

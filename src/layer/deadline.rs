@@ -2,9 +2,11 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use pin_project_lite::pin_project;
+use tokio::time::{Timeout, timeout};
 use tower::{Layer, Service};
 
 use crate::error::{Error, ErrorKind};
@@ -22,6 +24,14 @@ pub type Patience = Arc<dyn Fn(&Request) -> Duration + Send + Sync>;
 pub struct Deadline<S> {
     inner: S,
     patience: Patience,
+}
+
+pin_project! {
+    /// An answer that is waited for so long and no longer.
+    pub struct Timely<F> {
+        #[pin]
+        answer: Timeout<F>,
+    }
 }
 
 // === impl DeadlineLayer ===
@@ -46,21 +56,28 @@ impl<S> Layer<S> for DeadlineLayer {
 impl<S> Service<Request> for Deadline<S>
 where
     S: Service<Request, Response = Response, Error = Error>,
-    S::Future: Send + 'static,
 {
     type Response = Response;
     type Error = Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Response, Error>> + Send>>;
+    type Future = Timely<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let answer = tokio::time::timeout((self.patience)(&request), self.inner.call(request));
-        Box::pin(async move {
-            answer.await.unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout, "answer in time")))
-        })
+        Timely { answer: timeout((self.patience)(&request), self.inner.call(request)) }
+    }
+}
+
+// === impl Timely ===
+
+impl<F: Future<Output = Result<Response, Error>>> Future for Timely<F> {
+    type Output = Result<Response, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = ready!(self.project().answer.poll(cx));
+        Poll::Ready(answer.unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout, "answer in time"))))
     }
 }
 

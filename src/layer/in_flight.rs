@@ -2,9 +2,11 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use futures_util::future::Either;
+use pin_project_lite::pin_project;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::{Layer, Service};
 
@@ -22,6 +24,15 @@ pub struct InFlightLayer(Arc<Semaphore>);
 pub struct InFlight<S> {
     inner: S,
     permits: Arc<Semaphore>,
+}
+
+pin_project! {
+    /// An answer that counts.
+    pub struct Counted<F> {
+        #[pin]
+        answer: F,
+        permit: Option<Permit>,
+    }
 }
 
 struct Permit {
@@ -52,11 +63,10 @@ impl<S> Layer<S> for InFlightLayer {
 impl<S> Service<Request> for InFlight<S>
 where
     S: Service<Request, Response = Response, Error = Error>,
-    S::Future: Send + 'static,
 {
     type Response = Response;
     type Error = Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Response, Error>> + Send>>;
+    type Future = Either<Counted<S::Future>, std::future::Ready<Result<Response, Error>>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.inner.poll_ready(cx)
@@ -66,10 +76,22 @@ where
         let Ok(held) = Arc::clone(&self.permits).try_acquire_owned() else {
             let full =
                 Error::new(ErrorKind::Overload, "take one more request").retry_after(Duration::from_secs(5));
-            return Box::pin(std::future::ready(Err(full)));
+            return Either::Right(std::future::ready(Err(full)));
         };
-        let answer = self.inner.call(request);
-        Box::pin(async move { Ok(answer.await?.map(|body| body.watched(Permit { _held: held }))) })
+        Either::Left(Counted { answer: self.inner.call(request), permit: Some(Permit { _held: held }) })
+    }
+}
+
+// === impl Counted ===
+
+impl<F: Future<Output = Result<Response, Error>>> Future for Counted<F> {
+    type Output = Result<Response, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let answer = ready!(this.answer.poll(cx));
+        let Some(permit) = this.permit.take() else { return Poll::Ready(answer) };
+        Poll::Ready(answer.map(|response| response.map(|body| body.watched(permit))))
     }
 }
 

@@ -1,13 +1,16 @@
 //! Errors and panics become answers here, and nowhere else.
 
+use std::any::Any;
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use futures_util::future::{CatchUnwind, Either, Ready, ready};
 use http::{HeaderValue, StatusCode, header};
+use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use crate::error::{Error, ErrorKind};
@@ -21,6 +24,16 @@ pub struct RescueLayer;
 #[derive(Clone, Debug)]
 pub struct Rescue<S>(S);
 
+pin_project! {
+    /// An answer, in any case.
+    pub struct Rescued<F> {
+        #[pin]
+        answer: Either<CatchUnwind<AssertUnwindSafe<F>>, Ready<Result<Result<Response, Error>, Panic>>>,
+    }
+}
+
+type Panic = Box<dyn Any + Send>;
+
 impl<S> Layer<S> for RescueLayer {
     type Service = Rescue<S>;
 
@@ -32,11 +45,10 @@ impl<S> Layer<S> for RescueLayer {
 impl<S> Service<Request> for Rescue<S>
 where
     S: Service<Request, Response = Response, Error = Error>,
-    S::Future: Send + 'static,
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+    type Future = Rescued<S::Future>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         // Nothing inside makes anybody wait: what is full refuses in its answer.
@@ -46,21 +58,28 @@ where
     fn call(&mut self, request: Request) -> Self::Future {
         // The gate works before there is a future, so both are guarded.
         let called = std::panic::catch_unwind(AssertUnwindSafe(|| self.0.call(request)));
-        Box::pin(async move {
-            let answer = match called {
-                Ok(answer) => AssertUnwindSafe(answer).catch_unwind().await,
-                Err(panic) => Err(panic),
-            };
-            Ok(match answer {
-                Ok(Ok(response)) => response,
-                Ok(Err(error)) => self::answer(&error),
-                Err(_) => {
-                    // The panic hook has written where it was.
-                    tracing::error!("a request panicked");
-                    super::plain(StatusCode::INTERNAL_SERVER_ERROR, "internal error")
-                }
-            })
-        })
+        Rescued {
+            answer: match called {
+                Ok(answer) => Either::Left(AssertUnwindSafe(answer).catch_unwind()),
+                Err(panic) => Either::Right(ready(Err(panic))),
+            },
+        }
+    }
+}
+
+impl<F: Future<Output = Result<Response, Error>>> Future for Rescued<F> {
+    type Output = Result<Response, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Poll::Ready(Ok(match ready!(self.project().answer.poll(cx)) {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => answer(&error),
+            Err(_) => {
+                // The panic hook has written where it was.
+                tracing::error!("a request panicked");
+                super::plain(StatusCode::INTERNAL_SERVER_ERROR, "internal error")
+            }
+        }))
     }
 }
 

@@ -5,9 +5,11 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use pin_project_lite::pin_project;
+use tokio::task::futures::TaskLocalFuture;
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
@@ -54,6 +56,15 @@ struct AccessLine {
     status: Option<StatusCode>,
 }
 
+pin_project! {
+    /// An answer whose end will be told.
+    pub struct Traced<F> {
+        #[pin]
+        answer: TaskLocalFuture<Option<RequestId>, F>,
+        line: Option<AccessLine>,
+    }
+}
+
 /// How a body ended.
 #[derive(Clone, Copy, Eq, PartialEq)]
 enum End {
@@ -87,11 +98,10 @@ impl<S> Layer<S> for TraceLayer {
 impl<S> Service<Request> for Trace<S>
 where
     S: Service<Request, Response = Response, Error = Infallible>,
-    S::Future: Send + 'static,
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+    type Future = Traced<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
@@ -104,7 +114,7 @@ where
         let metrics = Arc::clone(&self.metrics);
         metrics.began();
         // Made before the answer, so that it is written even where the client leaves before there is one.
-        let mut line = AccessLine {
+        let line = AccessLine {
             bytes: 0,
             end: End::Unfinished,
             id,
@@ -115,20 +125,29 @@ where
             status: None,
         };
         let answer = sync_working_for(id, || self.inner.call(request));
-        let answer = async move {
-            let mut response = answer.await?;
-            if let Some(line) = response.extensions_mut().remove::<Line>() {
-                let text = format!("{} (request {id})\n", line.0);
-                response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
-                *response.body_mut() = Body::full(text);
-            }
-            if let Ok(id) = HeaderValue::try_from(id.to_string()) {
-                response.headers_mut().insert(REQUEST_ID, id);
-            }
-            line.status = Some(response.status());
-            Ok(response.map(|body| body.watched(line)))
-        };
-        Box::pin(working_for(Some(id), answer))
+        Traced { answer: working_for(Some(id), answer), line: Some(line) }
+    }
+}
+
+// === impl Traced ===
+
+impl<F: Future<Output = Result<Response, Infallible>>> Future for Traced<F> {
+    type Output = Result<Response, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let Ok(mut response) = ready!(this.answer.poll(cx));
+        let Some(mut line) = this.line.take() else { return Poll::Ready(Ok(response)) };
+        if let Some(why) = response.extensions_mut().remove::<Line>() {
+            let text = format!("{} (request {})\n", why.0, line.id);
+            response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
+            *response.body_mut() = Body::full(text);
+        }
+        if let Ok(id) = HeaderValue::from_str(line.id.text().as_ref()) {
+            response.headers_mut().insert(REQUEST_ID, id);
+        }
+        line.status = Some(response.status());
+        Poll::Ready(Ok(response.map(|body| body.watched(line))))
     }
 }
 

@@ -6,7 +6,9 @@
 use std::cell::Cell;
 use std::fmt::Debug;
 use std::io::Write;
+use std::time::{Duration, SystemTime};
 
+use itoa::Integer;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
@@ -27,9 +29,17 @@ struct Fields<'a> {
     line: &'a mut Vec<u8>,
 }
 
+/// The time as lines tell it, up to the second: most lines have theirs in common with the one before.
+#[derive(Clone, Copy)]
+struct Second {
+    since_epoch: u64,
+    text: [u8; SECOND],
+}
+
 thread_local! {
     /// The memory of the last line, for the next.
     static LINE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    static SECOND_BEFORE: Cell<Second> = const { Cell::new(Second { since_epoch: u64::MAX, text: [0; SECOND] }) };
 }
 
 // === impl EventWriter ===
@@ -46,7 +56,7 @@ impl<S: Subscriber> Layer<S> for EventWriter {
         line.clear();
         let level = *event.metadata().level();
         #[expect(clippy::disallowed_methods, reason = "a line tells what the machine's clock shows")]
-        let now = humantime::format_rfc3339_micros(std::time::SystemTime::now());
+        let now = SystemTime::now();
         write_line(self.format, &mut line, now, level, current_request(), |fields| event.record(fields));
         // The last words of a process that dies must not wait.
         self.lines.write(&line, level <= Level::WARN);
@@ -57,23 +67,33 @@ impl<S: Subscriber> Layer<S> for EventWriter {
 fn write_line(
     format: LogFormat,
     line: &mut Vec<u8>,
-    now: impl std::fmt::Display,
+    now: SystemTime,
     level: Level,
     request: Option<RequestId>,
     record: impl FnOnce(&mut Fields<'_>),
 ) {
     let mut fields = Fields { format, line };
     match format {
-        LogFormat::Json => fields.put(format_args!("{{\"timestamp\":\"{now}\",\"level\":\"{level}\"")),
-        LogFormat::Text => fields.put(format_args!("{now} {level:>5}")),
+        LogFormat::Json => {
+            fields.raw("{\"timestamp\":\"");
+            fields.time(now);
+            fields.raw("\",\"level\":\"");
+            fields.raw(level.as_str());
+            fields.raw("\"");
+        }
+        LogFormat::Text => {
+            fields.time(now);
+            // To the right, in the width of the longest.
+            fields.raw(if level.as_str().len() < 5 { "  " } else { " " });
+            fields.raw(level.as_str());
+        }
     }
     // tracing hands the message over first.
     record(&mut fields);
     if let Some(id) = request {
-        match format {
-            LogFormat::Json => fields.put(format_args!(",\"request\":\"{id}\"")),
-            LogFormat::Text => fields.put(format_args!(" request={id}")),
-        }
+        fields.raw(if format == LogFormat::Json { ",\"request\":\"" } else { " request=" });
+        fields.raw(id.text().as_ref());
+        fields.raw(if format == LogFormat::Json { "\"" } else { "" });
     }
     line.extend_from_slice(if format == LogFormat::Json { b"}\n" } else { b"\n" });
 }
@@ -84,6 +104,32 @@ impl Fields<'_> {
     fn put(&mut self, text: std::fmt::Arguments<'_>) {
         // Memory takes everything.
         let _ = self.line.write_fmt(text);
+    }
+
+    fn raw(&mut self, text: &str) {
+        self.line.extend_from_slice(text.as_bytes());
+    }
+
+    /// A moment by RFC 3339, in microseconds.
+    fn time(&mut self, now: SystemTime) {
+        let since_epoch = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let mut second = SECOND_BEFORE.get();
+        if second.since_epoch != since_epoch.as_secs() {
+            let whole = SystemTime::UNIX_EPOCH + Duration::from_secs(since_epoch.as_secs());
+            let before = self.line.len();
+            self.put(format_args!("{}", humantime::format_rfc3339_seconds(whole)));
+            // A clock that stands behind the year 9999 cannot be told.
+            let text = self.line[before..].first_chunk().copied().unwrap_or([b'?'; SECOND]);
+            self.line.truncate(before);
+            second = Second { since_epoch: since_epoch.as_secs(), text };
+            SECOND_BEFORE.set(second);
+        }
+        self.line.extend_from_slice(&second.text);
+        self.raw(".");
+        // One digit more in front, which is cut off, fills up with zeros.
+        let mut buffer = itoa::Buffer::new();
+        self.raw(&buffer.format(1_000_000 + since_epoch.subsec_micros())[1..]);
+        self.raw("Z");
     }
 
     fn name(&mut self, field: &Field) {
@@ -101,10 +147,9 @@ impl Fields<'_> {
         }
     }
 
-    /// A number or a truth value: the same in both formats, and harmless.
-    fn bare(&mut self, field: &Field, value: impl std::fmt::Display) {
+    fn number(&mut self, field: &Field, value: impl Integer) {
         self.name(field);
-        self.put(format_args!("{value}"));
+        self.raw(itoa::Buffer::new().format(value));
     }
 
     fn text(&mut self, field: &Field, value: &str) {
@@ -135,15 +180,16 @@ impl Fields<'_> {
 
 impl Visit for Fields<'_> {
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.bare(field, value);
+        self.name(field);
+        self.raw(if value { "true" } else { "false" });
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.bare(field, value);
+        self.number(field, value);
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.bare(field, value);
+        self.number(field, value);
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
@@ -152,9 +198,19 @@ impl Visit for Fields<'_> {
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         // Where a line of the `log` crate came from; the message says enough.
-        if !field.name().starts_with("log.") {
-            self.text(field, &format!("{value:?}"));
+        if field.name().starts_with("log.") {
+            return;
         }
+        if self.format == LogFormat::Text && field.name() == MESSAGE {
+            // Nearly all are plain words, which need no copy.
+            let before = self.line.len();
+            self.put(format_args!(" {value:?}"));
+            if self.line[before..].iter().all(|byte| matches!(byte, b' '..=b'~')) {
+                return;
+            }
+            self.line.truncate(before);
+        }
+        self.text(field, &format!("{value:?}"));
     }
 }
 
@@ -164,6 +220,8 @@ fn is_plain(byte: u8) -> bool {
 }
 
 const MESSAGE: &str = "message";
+/// Bytes of `2026-01-31T23:59:59`.
+const SECOND: usize = 19;
 
 #[cfg(test)]
 mod tests {
@@ -181,7 +239,7 @@ mod tests {
     impl<S: Subscriber> Layer<S> for Kept {
         fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
             let mut line = Vec::new();
-            let (now, level) = ("now", *event.metadata().level());
+            let (now, level) = (SystemTime::UNIX_EPOCH + Duration::from_micros(7), *event.metadata().level());
             write_line(self.0, &mut line, now, level, current_request(), |fields| event.record(fields));
             *self.1.lock().unwrap() = String::from_utf8(line).unwrap();
         }
@@ -204,15 +262,25 @@ mod tests {
     fn a_line_tells_message_fields_and_request() {
         assert_eq!(
             line(LogFormat::Text, sample),
-            "now  INFO answered path=/a status=206 is_cut=false request=000000ab-10\n"
+            "1970-01-01T00:00:00.000007Z  INFO answered path=/a status=206 is_cut=false request=000000ab-10\n"
         );
         assert_eq!(
             line(LogFormat::Json, sample),
-            "{\"timestamp\":\"now\",\"level\":\"INFO\",\"message\":\"answered\",\"path\":\"/a\",\"status\":206,\"is_cut\":false,\"request\":\"000000ab-10\"}\n"
+            "{\"timestamp\":\"1970-01-01T00:00:00.000007Z\",\"level\":\"INFO\",\"message\":\"answered\",\"path\":\"/a\",\"status\":206,\"is_cut\":false,\"request\":\"000000ab-10\"}\n"
         );
     }
 
     proptest! {
+        #[test]
+        fn the_time_is_told_as_by_rfc_3339(micros in 0_u64..1 << 52, others in proptest::collection::vec(0_u64..3_000_000, 3)) {
+            for later in others {
+                let now = SystemTime::UNIX_EPOCH + Duration::from_micros(micros + later);
+                let mut line = Vec::new();
+                Fields { format: LogFormat::Text, line: &mut line }.time(now);
+                prop_assert_eq!(String::from_utf8(line).unwrap(), humantime::format_rfc3339_micros(now).to_string());
+            }
+        }
+
         #[test]
         fn text_from_outside_stays_in_its_line_and_its_field(text in "\\PC{0,20}[\"\\\\\n\r\u{1b}\u{202e}= a-z]{0,20}") {
             let said = line(LogFormat::Text, || tracing::warn!(name = text.as_str(), error = %text, "{text}"));

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use tokio::task::futures::TaskLocalFuture;
+
 /// Names a request to the operator: eight hexadecimal digits for the process, then a count, so that ids differ between
 /// restarts without a random draw a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -13,6 +15,13 @@ pub struct RequestId {
     pub process: u32,
     /// From 0.
     pub number: u64,
+}
+
+/// An id as it is written.
+pub struct RequestIdText {
+    bytes: [u8; LONGEST],
+    /// Where it begins.
+    from: usize,
 }
 
 tokio::task_local! {
@@ -25,7 +34,7 @@ pub fn current_request() -> Option<RequestId> {
 }
 
 /// Runs `work` for a request. Work that is spawned does not inherit it: give it [`current_request`].
-pub fn working_for<F: Future>(id: Option<RequestId>, work: F) -> impl Future<Output = F::Output> {
+pub fn working_for<F: Future>(id: Option<RequestId>, work: F) -> TaskLocalFuture<Option<RequestId>, F> {
     CURRENT.scope(id, work)
 }
 
@@ -34,8 +43,46 @@ pub fn sync_working_for<T>(id: RequestId, work: impl FnOnce() -> T) -> T {
     CURRENT.sync_scope(Some(id), work)
 }
 
-impl fmt::Display for RequestId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:08x}-{:x}", self.process, self.number)
+// === impl RequestId ===
+
+impl RequestId {
+    /// As it is written, on the stack: every request writes it twice.
+    pub fn text(self) -> RequestIdText {
+        let (mut bytes, mut from) = ([0; LONGEST], LONGEST);
+        let mut put = |byte| {
+            from -= 1;
+            bytes[from] = byte;
+        };
+        let mut number = self.number;
+        loop {
+            put(DIGITS[(number % 16) as usize]);
+            number /= 16;
+            if number == 0 {
+                break;
+            }
+        }
+        put(b'-');
+        for place in 0..8 {
+            put(DIGITS[(self.process >> (4 * place)) as usize % 16]);
+        }
+        RequestIdText { bytes, from }
     }
 }
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text().as_ref())
+    }
+}
+
+// === impl RequestIdText ===
+
+impl AsRef<str> for RequestIdText {
+    fn as_ref(&self) -> &str {
+        std::str::from_utf8(&self.bytes[self.from..]).unwrap_or_default()
+    }
+}
+
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+/// Bytes: eight digits, a hyphen, sixteen digits.
+const LONGEST: usize = 25;
