@@ -13,11 +13,12 @@ use sluice::driver::local;
 use sluice::lease::{Lease, LeaseCache, Life, Spare};
 use sluice::mount::{Mount, MountId, MountTable, Policy};
 use sluice::path::VirtualPath;
-use sluice::resolve::{BoxResolve, Counters, ResolveRequest, Resolver, Settings, Want};
+use sluice::resolve::{Counters, ResolveRequest, Resolver, Settings, Want};
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
+use tower::util::BoxCloneSyncService;
 
 struct Link(Life);
 
@@ -124,7 +125,7 @@ fn resolver_benches(c: &mut Criterion) {
         &TaskTracker::new(),
         Counters::default(),
     );
-    let boxed = BoxResolve::new(resolver.clone());
+    let boxed = BoxCloneSyncService::new(resolver.clone());
     let path = VirtualPath::parse("/film.mkv").expect("a path");
     let request = || ResolveRequest {
         path: path.clone(),
@@ -132,7 +133,7 @@ fn resolver_benches(c: &mut Criterion) {
         known: None,
     };
     c.bench_function("resolve/warm", |b| {
-        b.to_async(&runtime).iter(|| async { black_box(resolver.clone().oneshot(request()).await.is_ok()) });
+        b.to_async(&runtime).iter(|| async { black_box(resolver.resolve(request()).await.is_ok()) });
     });
     c.bench_function("resolve/warm_boxed", |b| {
         b.to_async(&runtime).iter(|| async { black_box(boxed.clone().oneshot(request()).await.is_ok()) });

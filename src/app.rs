@@ -27,7 +27,7 @@ use crate::layer::metrics::Metrics;
 use crate::layer::rescue::RescueLayer;
 use crate::layer::trace::TraceLayer;
 use crate::mount::{Mount, MountId, MountTable};
-use crate::resolve::{self, BoxResolve, Resolver, Search, Store};
+use crate::resolve::{self, Resolver, Search, Store};
 use crate::secret::Secret;
 use crate::serve::addresses::Addresses;
 use crate::serve::gauges::AccountGauges;
@@ -101,7 +101,6 @@ impl App {
             Counters::register(metrics.registry()),
             &tasks,
         )?;
-        let resolver = BoxResolve::new(resolver);
         let keys = Keys::new(&config.state_dir);
         let exporter = Exporter::new(resolver.clone(), engine.clone(), keys, config.origin(), clock.clone());
         let site = Site::new(

@@ -18,18 +18,17 @@ use sluice::http::range::ByteRange;
 use sluice::lease::Spare;
 use sluice::mount::Mount;
 use sluice::path::VirtualPath;
-use sluice::resolve::{BoxResolve, Counters, Grant, ResolveRequest, Resolved, Resolver, Want};
+use sluice::resolve::{Counters, Grant, ResolveRequest, Resolved, Resolver, Want};
 use sluice::serve::media_type::{Kind, kind_of};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
-use tower::ServiceExt;
 
 use super::{Failure, print};
 
 /// What was found so far.
 struct Doctor {
     client: ContentClient,
-    resolve: BoxResolve,
+    resolver: Resolver,
     /// Hops that failed, or that could not be tried.
     amiss: u32,
 }
@@ -54,7 +53,7 @@ pub(super) async fn run(path: Option<&str>, config: &Config) -> Result<(), Failu
         Counters::default(),
     );
     let client = ContentClient::new().map_err(run)?;
-    let mut doctor = Doctor { client, resolve: BoxResolve::new(resolver), amiss: 0 };
+    let mut doctor = Doctor { client, resolver, amiss: 0 };
     match path {
         Some(path) => {
             let path = VirtualPath::parse(path).map_err(|error| Failure::Usage(error.words().to_owned()))?;
@@ -89,8 +88,8 @@ impl Doctor {
         }
         let film = match drives {
             Some(()) => {
-                let resolve = self.resolve.clone();
-                self.hop("listing", film_below(resolve, path.clone())).await?
+                let resolver = self.resolver.clone();
+                self.hop("listing", film_below(resolver, path.clone())).await?
             }
             None => self.untried(&["listing"])?,
         };
@@ -149,7 +148,7 @@ impl Doctor {
     }
 
     fn ask(&self, path: &VirtualPath, want: Want) -> impl Future<Output = Outcome<Resolved>> + use<> {
-        ask(self.resolve.clone(), path.clone(), want)
+        ask(self.resolver.clone(), path.clone(), want)
     }
 
     async fn hop<T>(
@@ -195,22 +194,22 @@ impl Doctor {
     }
 }
 
-async fn ask(resolve: BoxResolve, path: VirtualPath, want: Want) -> Outcome<Resolved> {
-    resolve.oneshot(ResolveRequest { path, want, known: None }).await
+async fn ask(resolver: Resolver, path: VirtualPath, want: Want) -> Outcome<Resolved> {
+    resolver.resolve(ResolveRequest { path, want, known: None }).await
 }
 
 /// The path itself where it is a file, else a video below it, else any file; none where a few folders hold none.
-async fn film_below(resolve: BoxResolve, path: VirtualPath) -> Outcome<Option<VirtualPath>> {
-    let entry = ask(resolve.clone(), path.clone(), Want::Entry).await?.entry;
+async fn film_below(resolver: Resolver, path: VirtualPath) -> Outcome<Option<VirtualPath>> {
+    let entry = ask(resolver.clone(), path.clone(), Want::Entry).await?.entry;
     if !entry.is_folder() {
         let folder = path.parent().unwrap_or_else(VirtualPath::root);
-        ask(resolve, folder, Want::Children { fresh: false }).await?;
+        ask(resolver, folder, Want::Children { fresh: false }).await?;
         return Ok(Some(path));
     }
     let (mut folders, mut any) = (VecDeque::from([path]), None);
     for _ in 0..MOST_FOLDERS {
         let Some(folder) = folders.pop_front() else { break };
-        let listing = ask(resolve.clone(), folder.clone(), Want::Children { fresh: false }).await?;
+        let listing = ask(resolver.clone(), folder.clone(), Want::Children { fresh: false }).await?;
         let listing = listing.into_children()?;
         let mut pages = std::pin::pin!(listing.pages());
         while let Some(children) = pages.try_next().await? {

@@ -33,7 +33,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::http::body::read_limited;
 use crate::http::range::ByteRange;
 use crate::path::VirtualPath;
-use crate::resolve::{BoxResolve, Known};
+use crate::resolve::{Known, Resolver};
 use crate::serve::addresses::{self, Route};
 use crate::stream::{Audience, Engine, FileOrigin};
 
@@ -73,7 +73,7 @@ pub struct Exporter {
     keys: Arc<Keys>,
     /// In front of every address.
     origin: String,
-    resolve: BoxResolve,
+    resolver: Resolver,
 }
 
 /// What a run has done.
@@ -98,9 +98,9 @@ pub struct Report {
 // === impl Exporter ===
 
 impl Exporter {
-    /// An exporter of what `resolve` finds; addresses begin with `origin` and are signed with `keys`.
-    pub fn new(resolve: BoxResolve, engine: Engine, keys: Keys, origin: String, clock: Clock) -> Self {
-        Self { clock, engine, keys: Arc::new(keys), origin, resolve }
+    /// An exporter of what `resolver` finds; addresses begin with `origin` and are signed with `keys`.
+    pub fn new(resolver: Resolver, engine: Engine, keys: Keys, origin: String, clock: Clock) -> Self {
+        Self { clock, engine, keys: Arc::new(keys), origin, resolver }
     }
 
     /// Exports a tree each time that its settings say, until `stop`.
@@ -127,7 +127,7 @@ impl Exporter {
     pub async fn run(&self, settings: &Settings, allow_delete: bool) -> Result<Report> {
         // Nobody waits for it: players and people go first.
         let errand = Errand::new(Priority::Background, PARTY);
-        let seen = errand.clone().doing(walk::walk(&self.resolve, &settings.path)).await?;
+        let seen = errand.clone().doing(walk::walk(&self.resolver, &settings.path)).await?;
         let out = settings.out.clone();
         let (dir, _lock) = blocking(move || open(&out)).await?;
         let dir = Arc::new(dir);
@@ -311,7 +311,7 @@ impl Exporter {
                 Error::new(ErrorKind::Unsupported, "export a file").saying("it is larger than 32 MiB")
             );
         }
-        let origin = FileOrigin::new(self.resolve.clone(), path.clone(), file.known.clone());
+        let origin = FileOrigin::new(self.resolver.clone(), path.clone(), file.known.clone());
         let audience = Audience { may_probe: false, patience: Duration::ZERO };
         let info = file.known.mount.driver.info();
         let body = self.engine.part(origin, info, ByteRange::whole(len), audience).await?;

@@ -4,11 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures_util::TryStreamExt;
-use tower::ServiceExt;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::VirtualPath;
-use crate::resolve::{BoxResolve, Known, ResolveRequest, Want};
+use crate::resolve::{Known, ResolveRequest, Resolver, Want};
 use crate::serve::media_type;
 
 /// What was listed, by paths within the tree.
@@ -33,11 +32,11 @@ pub(super) struct File {
 ///
 /// # Errors
 /// Where the root itself cannot be listed.
-pub(super) async fn walk(resolve: &BoxResolve, root: &VirtualPath) -> Result<Seen> {
+pub(super) async fn walk(resolver: &Resolver, root: &VirtualPath) -> Result<Seen> {
     let mut seen = Seen::default();
     let mut folders = vec![VirtualPath::root()];
     while let Some(folder) = folders.pop() {
-        match list(resolve, root, &folder, &mut seen).await {
+        match list(resolver, root, &folder, &mut seen).await {
             Ok(below) => {
                 seen.listed.insert(folder);
                 folders.extend(below);
@@ -54,14 +53,14 @@ pub(super) async fn walk(resolve: &BoxResolve, root: &VirtualPath) -> Result<See
 
 /// Lists one folder; answers the folders in it.
 async fn list(
-    resolve: &BoxResolve,
+    resolver: &Resolver,
     root: &VirtualPath,
     folder: &VirtualPath,
     seen: &mut Seen,
 ) -> Result<Vec<VirtualPath>> {
     let path = folder.below(root)?;
     let request = ResolveRequest { path: path.clone(), want: Want::Children { fresh: true }, known: None };
-    let found = resolve.clone().oneshot(request).await?;
+    let found = resolver.resolve(request).await?;
     let mount = found.mount.clone();
     let listing = found.into_children()?;
     if listing.is_stale() {

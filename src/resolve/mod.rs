@@ -1,7 +1,8 @@
 //! From a path to what is asked of it: the entry, its children, a way to its bytes, or its preview.
 //!
 //! A tower service over the drivers, with a cache for each kind of answer. An answer is fetched once however
-//! many ask, and its fetch outlives the caller that started it: see [`crate::lease`].
+//! many ask, and its fetch outlives the caller that started it: see [`crate::lease`]. Whoever needs no seam calls
+//! [`Resolver::resolve`] itself, which allocates nothing where the answer is at hand.
 
 mod counters;
 mod entries;
@@ -18,7 +19,6 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio_util::task::TaskTracker;
 use tower::Service;
-use tower::util::BoxCloneSyncService;
 
 pub use self::counters::Counters;
 use self::entries::Entries;
@@ -46,9 +46,6 @@ pub struct Settings {
     /// How long an absence is believed.
     pub negative_ttl: Duration,
 }
-
-/// The resolver behind its seam.
-pub type BoxResolve = BoxCloneSyncService<ResolveRequest, Resolved, Error>;
 
 /// A question about a path.
 #[derive(Clone, Debug)]
@@ -152,12 +149,21 @@ impl Resolver {
             clock,
         }))
     }
+
+    /// Answers a question about a path.
+    ///
+    /// # Errors
+    /// `NotFound` where there is nothing; `NotAFile` where a folder was to be opened; what the drive failed with otherwise.
+    /// Dropping the future ends no fetch.
+    pub async fn resolve(&self, request: ResolveRequest) -> Result<Resolved> {
+        self.0.resolve(request).await
+    }
 }
 
 // === impl Inner ===
 
 impl Inner {
-    async fn resolve(self: Arc<Self>, mut request: ResolveRequest) -> Result<Resolved> {
+    async fn resolve(&self, mut request: ResolveRequest) -> Result<Resolved> {
         if let Some(Known { mount, entry }) = request.known.take() {
             match self.grant(&mount, &entry, &request).await {
                 // The id is gone, so what is known of the path is too: below, it is looked at again.
@@ -267,7 +273,8 @@ impl Service<ResolveRequest> for Resolver {
     }
 
     fn call(&mut self, request: ResolveRequest) -> Self::Future {
-        Box::pin(Arc::clone(&self.0).resolve(request))
+        let this = self.clone();
+        Box::pin(async move { this.resolve(request).await })
     }
 }
 

@@ -1,7 +1,6 @@
 //! A file's answer: its headers, its bytes, or the redirect that leads to them.
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use tower::ServiceExt;
 
 use super::client::Client;
 use super::plan::{Delivery, Follows, Offer, Reply, Way, Wish, reply};
@@ -107,7 +106,7 @@ impl Site {
             want: Want::Source { spare, failed: None },
             known: Some(file.clone()),
         };
-        let lease = self.0.resolve.clone().oneshot(request).await?.into_source()?;
+        let lease = self.0.resolver.resolve(request).await?.into_source()?;
         let Source::Link(link) = &lease.source else { return Ok((Offer::Nothing, None)) };
         let now = self.0.clock.now();
         let offer = Offer::Link {
@@ -140,7 +139,7 @@ impl Site {
             set(response.headers_mut(), header::CONTENT_DISPOSITION, &value);
         }
         if let Some(range) = range.filter(|_| method != Method::HEAD) {
-            let origin = FileOrigin::new(self.0.resolve.clone(), target.path.clone(), file.clone());
+            let origin = FileOrigin::new(self.0.resolver.clone(), target.path.clone(), file.clone());
             let audience =
                 Audience { may_probe: target.client.may_probe(), patience: target.client.patience() };
             *response.body_mut() = self.0.engine.part(origin, mount.driver.info(), range, audience).await?;
@@ -202,9 +201,11 @@ pub(super) fn described(
         (StatusCode::NOT_MODIFIED, _) => {}
         (StatusCode::RANGE_NOT_SATISFIABLE, _) => {
             set(headers, header::CONTENT_RANGE, &format!("bytes */{}", entry.len));
-            set(headers, header::CONTENT_LENGTH, "0");
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(0));
         }
-        (_, None) => set(headers, header::CONTENT_LENGTH, "0"),
+        (_, None) => {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(0));
+        }
         (status, Some(range)) => {
             if status == StatusCode::PARTIAL_CONTENT {
                 headers.insert(header::CONTENT_RANGE, range.to_content_range(entry.len));
@@ -220,9 +221,8 @@ pub(super) fn redirect(location: &str, delivery: Delivery) -> Response {
     let mut response = response_of(StatusCode::FOUND);
     let headers = response.headers_mut();
     set(headers, header::LOCATION, location);
-    set(headers, header::CACHE_CONTROL, "no-store");
-    set(headers, header::REFERRER_POLICY, "no-referrer");
-    set(headers, header::CONTENT_LENGTH, "0");
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     tell(headers, delivery, "redirect");
     response
 }

@@ -28,7 +28,7 @@ use http::header;
 use http::uri::Authority;
 use moka::sync::Cache;
 use tokio_util::task::TaskTracker;
-use tower::{Service, ServiceExt};
+use tower::Service;
 
 use self::addresses::Addresses;
 use self::hls::{PlaylistKey, PlaylistLease, Transcodes};
@@ -43,7 +43,7 @@ use crate::http::{Peer, Place, Request, Response, Secure};
 use crate::lease::LeaseCache;
 use crate::mount::{MountId, MountTable};
 use crate::path::VirtualPath;
-use crate::resolve::{BoxResolve, ResolveRequest, Resolved, Search, Want};
+use crate::resolve::{ResolveRequest, Resolved, Resolver, Search, Want};
 use crate::stream::Engine;
 
 /// What the serving side needs to know of the outside.
@@ -70,7 +70,7 @@ struct Inner {
     /// Films whose page or playlist was opened a moment ago.
     opened: Cache<VirtualPath, ()>,
     playlists: LeaseCache<PlaylistKey, PlaylistLease>,
-    resolve: BoxResolve,
+    resolver: Resolver,
     search: Search,
     tasks: TaskTracker,
     /// What was learned of films' transcodes.
@@ -87,7 +87,7 @@ impl Site {
     pub fn new(
         addresses: Arc<Addresses>,
         mounts: Arc<MountTable>,
-        resolve: BoxResolve,
+        resolver: Resolver,
         search: Search,
         engine: Engine,
         hold: Duration,
@@ -105,7 +105,7 @@ impl Site {
             mounts,
             opened: Cache::builder().max_capacity(MOST_OPENED).time_to_live(OPENED).build(),
             playlists: LeaseCache::new(PLAYLISTS_KIB, tasks.clone()),
-            resolve,
+            resolver,
             search,
             tasks: tasks.clone(),
             transcodes: Transcodes::new(),
@@ -190,7 +190,7 @@ impl Site {
     }
 
     async fn find(&self, path: &VirtualPath, want: Want) -> Result<Resolved> {
-        self.0.resolve.clone().oneshot(ResolveRequest { path: path.clone(), want, known: None }).await
+        self.0.resolver.resolve(ResolveRequest { path: path.clone(), want, known: None }).await
     }
 }
 

@@ -46,7 +46,7 @@ use crate::http::content::ContentClient;
 use crate::http::range::ByteRange;
 use crate::lease::Spare;
 use crate::path::VirtualPath;
-use crate::resolve::{BoxResolve, FailedLease, Known, ResolveRequest, SourceLease, Want};
+use crate::resolve::{FailedLease, Known, ResolveRequest, Resolver, SourceLease, Want};
 
 /// Limits of one stream.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -109,7 +109,7 @@ pub type Ticket = Arc<dyn Any + Send + Sync>;
 /// A file, through the resolver.
 #[derive(Debug)]
 pub struct FileOrigin {
-    resolve: BoxResolve,
+    resolver: Resolver,
     path: VirtualPath,
     known: Known,
 }
@@ -274,8 +274,8 @@ async fn begun(mut reader: Reader) -> Result<Body> {
 
 impl FileOrigin {
     /// The file at `path`, and what it is now.
-    pub fn new(resolve: BoxResolve, path: VirtualPath, known: Known) -> Self {
-        Self { resolve, path, known }
+    pub fn new(resolver: Resolver, path: VirtualPath, known: Known) -> Self {
+        Self { resolver, path, known }
     }
 }
 
@@ -292,7 +292,7 @@ impl Origin for FileOrigin {
             known: failed.is_none().then(|| self.known.clone()),
             want: Want::Source { spare: Spare::OwnUse, failed },
         };
-        let found = tower::ServiceExt::oneshot(self.resolve.clone(), request).await?;
+        let found = self.resolver.resolve(request).await?;
         let entry = &self.known.entry;
         if found.entry.id != entry.id || found.entry.len != entry.len || found.entry.hash != entry.hash {
             return Err(Failure::lasting(

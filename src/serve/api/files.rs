@@ -8,7 +8,6 @@ use futures_util::TryStreamExt;
 use http::{HeaderMap, HeaderValue, header};
 use serde::Serialize;
 use serde_json::Value;
-use tower::ServiceExt;
 
 use super::item::{Item, time};
 use super::{Form, Refused, answer_of, success};
@@ -179,7 +178,7 @@ impl Site {
         let path = self.path_of(form.text("path")?, &VirtualPath::root()).await?;
         let want = Want::Source { spare: Spare::HandOut, failed: None };
         let asked = ResolveRequest { path: path.clone(), want, known: None };
-        let found = self.0.resolve.clone().oneshot(asked).await?;
+        let found = self.0.resolver.resolve(asked).await?;
         let content_length = found.entry.len;
         let lease = found.into_source()?;
         let link = match &lease.source {

@@ -120,7 +120,7 @@ impl Site {
         }
         let path = film.parent().unwrap_or_else(VirtualPath::root).join(&file.file)?;
         let mount = Arc::clone(&known.mount);
-        let origin = FileOrigin::new(self.0.resolve.clone(), path, known);
+        let origin = FileOrigin::new(self.0.resolver.clone(), path, known);
         let audience = Audience { may_probe: false, patience: std::time::Duration::ZERO };
         let body = self.0.engine.part(origin, mount.driver.info(), ByteRange::whole(len), audience).await?;
         let bytes = read_limited(body, LONGEST_TEXT, OPERATION).await?;
