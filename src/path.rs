@@ -40,6 +40,10 @@ impl VirtualPath {
     pub fn parse_encoded(raw: &str) -> Result<Self> {
         let mut path = Builder::new(raw.len());
         for component in raw.split('/').filter(|component| !component.is_empty()) {
+            if !component.contains('%') {
+                path.push(component)?;
+                continue;
+            }
             let decoded = percent_decode_str(component)
                 .decode_utf8()
                 .map_err(|_| malformed("the path is not UTF-8"))?;

@@ -54,7 +54,7 @@ impl SignedUrl {
 
     /// `https`, `http`, or nothing where it has no scheme.
     pub fn scheme(&self) -> &str {
-        self.0.split_once("://").map_or("", |(scheme, _)| scheme)
+        self.0.split_once(':').map_or("", |(scheme, _)| scheme)
     }
 
     /// Scheme and host, the part that may be logged.

@@ -19,6 +19,7 @@ use crate::resolve::{Known, ResolveRequest, Resolved, Want};
 use crate::secret::SignedUrl;
 use crate::stream::{Audience, FileOrigin};
 
+const FETCH_MODE: http::HeaderName = http::HeaderName::from_static("sec-fetch-mode");
 /// Says which way an answer went.
 pub(super) const DELIVERY: http::HeaderName = http::HeaderName::from_static("sluice-delivery");
 
@@ -168,7 +169,7 @@ pub(super) fn file_of(found: Resolved, path: &VirtualPath) -> Result<Known> {
 
 /// What a browser says that it does with the answer, where it says so: `cors`, `no-cors`, `navigate`.
 pub(super) fn fetch_mode(request: &Request) -> Option<&str> {
-    request.headers().get("sec-fetch-mode")?.to_str().ok()
+    request.headers().get(&FETCH_MODE)?.to_str().ok()
 }
 
 /// An answer with room for the headers that it will get, those of the layers among them.

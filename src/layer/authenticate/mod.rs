@@ -140,8 +140,10 @@ impl Gate {
     }
 
     fn sight(&self, visitor: Visitor, headers: &HeaderMap) -> Sight {
-        let has_proofs = self.admission.rules().have_passwords();
-        let cookies = headers.get_all(header::COOKIE).iter().filter(|_| has_proofs);
+        if !self.admission.rules().have_passwords() {
+            return self.admission.sight(visitor, std::iter::empty());
+        }
+        let cookies = headers.get_all(header::COOKIE).iter();
         let pairs = cookies.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(';'));
         let proofs =
             pairs.filter_map(|pair| pair.trim().strip_prefix(PROOF)?.split_once('=').map(|(_, proof)| proof));
@@ -180,7 +182,8 @@ fn refused_method(requirement: &Requirement, method: &Method) -> Option<Box<Resp
             ("this address takes GET and HEAD", "GET, HEAD, OPTIONS")
         }
     };
-    if allowed.split(", ").any(|taken| taken == method && method != Method::OPTIONS) {
+    // OPTIONS is taken where pages ask beforehand, which is answered before this.
+    if method != Method::OPTIONS && allowed.split(',').any(|taken| taken.trim_start() == method) {
         return None;
     }
     let mut response = super::plain(StatusCode::METHOD_NOT_ALLOWED, line);
