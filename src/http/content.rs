@@ -23,11 +23,14 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
+use tokio_rustls::client::TlsStream;
+use tokio_util::either::Either;
 use tower::ServiceExt;
 
 use super::bell::Bell;
 use super::client::{CONNECT_TIMEOUT, USER_AGENT};
 use super::resolver::{Reach, Resolver};
+use super::sip::{Bodies, Sipped, UnderWay};
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::SignedUrl;
 
@@ -36,6 +39,7 @@ use crate::secret::SignedUrl;
 pub struct ContentClient(Arc<Inner>);
 
 struct Inner {
+    bodies: Bodies,
     connector: HttpsConnector<HttpConnector<Resolver>>,
     idle: Mutex<HashMap<(Scheme, Authority), Vec<Idle>>>,
 }
@@ -45,8 +49,11 @@ struct Wire {
     /// Rung by either half.
     bell: Bell,
     sender: http1::SendRequest<Empty<Bytes>>,
-    connection: http1::Connection<MaybeHttpsStream<TokioIo<TcpStream>>, Empty<Bytes>>,
+    connection: http1::Connection<TokioIo<Sipped<Stream>>, Empty<Bytes>>,
 }
+
+/// In the clear, or encrypted.
+type Stream = Either<TcpStream, TlsStream<TokioIo<TokioIo<TcpStream>>>>;
 
 struct Idle {
     wire: Wire,
@@ -58,8 +65,8 @@ pub struct ContentBody {
     incoming: Incoming,
     /// Until the body has ended.
     wire: Option<Wire>,
-    /// Where the connection goes then.
-    home: Option<(Arc<Inner>, (Scheme, Authority))>,
+    /// Where the connection goes then; and what counts it until then.
+    home: Option<(Arc<Inner>, (Scheme, Authority), UnderWay)>,
     operation: &'static str,
 }
 
@@ -82,7 +89,7 @@ impl ContentClient {
             .https_or_http()
             .enable_http1()
             .wrap_connector(tcp);
-        Ok(Self(Arc::new(Inner { connector, idle: Mutex::default() })))
+        Ok(Self(Arc::new(Inner { bodies: Bodies::default(), connector, idle: Mutex::default() })))
     }
 
     /// Asks for what lies at an address, with these headers, and answers with the head; the body follows.
@@ -118,7 +125,7 @@ impl ContentClient {
             request.headers_mut().insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
             match wire.send(request).await {
                 Ok(response) => {
-                    let home = Some((Arc::clone(&self.0), place));
+                    let home = Some((Arc::clone(&self.0), place, self.0.bodies.begin()));
                     return Ok(response.map(|incoming| ContentBody {
                         incoming,
                         wire: Some(wire),
@@ -155,9 +162,14 @@ impl Inner {
             Uri::builder().scheme(scheme.clone()).authority(authority.clone()).path_and_query("/").build();
         let place = place.map_err(|error| unreachable(error.into()))?;
         let stream = self.connector.clone().oneshot(place).await.map_err(unreachable)?;
+        let stream = match stream {
+            MaybeHttpsStream::Http(stream) => Either::Left(stream.into_inner()),
+            MaybeHttpsStream::Https(stream) => Either::Right(stream.into_inner()),
+        };
+        let stream = Sipped::new(stream, self.bodies.clone());
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(READ_BUFFER)
-            .handshake(stream)
+            .handshake(TokioIo::new(stream))
             .await
             .map_err(|error| unreachable(error.into()))?;
         Ok(Wire { bell: Bell::new(), sender, connection })
@@ -212,7 +224,7 @@ impl Wire {
 impl ContentBody {
     /// The body has ended: its connection may serve another.
     fn end(&mut self, cx: &mut Context<'_>) {
-        if let (Some(mut wire), Some((inner, place))) = (self.wire.take(), self.home.take())
+        if let (Some(mut wire), Some((inner, place, _))) = (self.wire.take(), self.home.take())
             // Lets it notice that.
             && wire.bell.attend(cx, |cx| Pin::new(&mut wire.connection).poll(cx)).is_pending()
             && wire.sender.is_ready()

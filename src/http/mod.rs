@@ -7,6 +7,7 @@ pub mod conditional;
 pub mod content;
 pub mod range;
 mod resolver;
+mod sip;
 mod upload;
 
 use std::fmt;
