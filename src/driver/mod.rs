@@ -408,8 +408,11 @@ impl Entry {
 
     /// What HTTP compares this version of the file by.
     pub fn validators(&self) -> Validators {
-        let tag = data_encoding::HEXLOWER.encode(&self.version());
-        Validators { etag: format!("\"{tag}\""), modified: self.modified }
+        let mut etag = String::with_capacity(34);
+        etag.push('"');
+        data_encoding::HEXLOWER.encode_append(&self.version(), &mut etag);
+        etag.push('"');
+        Validators { etag, modified: self.modified }
     }
 }
 

@@ -51,12 +51,15 @@ impl ByteRange {
 
     /// As the value of a `Range` header. Not for an empty range, which has no such form.
     pub fn to_header(self) -> HeaderValue {
-        header_value(format!("bytes={}-{}", self.start, self.end - 1))
+        let (mut first, mut last) = (itoa::Buffer::new(), itoa::Buffer::new());
+        header_value(&["bytes=", first.format(self.start), "-", last.format(self.end - 1)])
     }
 
     /// As the value of a `Content-Range` header. Not for an empty range, which has no such form.
     pub fn to_content_range(self, total: u64) -> HeaderValue {
-        header_value(format!("bytes {}-{}/{total}", self.start, self.end - 1))
+        let (mut first, mut last) = (itoa::Buffer::new(), itoa::Buffer::new());
+        let (first, last) = (first.format(self.start), last.format(self.end - 1));
+        header_value(&["bytes ", first, "-", last, "/", itoa::Buffer::new().format(total)])
     }
 }
 
@@ -116,8 +119,9 @@ pub fn parse_content_range(header: &str) -> Option<(ByteRange, Option<u64>)> {
 }
 
 /// Digits and punctuation, taken over without a copy.
-fn header_value(text: String) -> HeaderValue {
-    HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).unwrap_or(HeaderValue::from_static(""))
+fn header_value(pieces: &[&str]) -> HeaderValue {
+    let text = bytes::Bytes::from(pieces.concat());
+    HeaderValue::from_maybe_shared(text).unwrap_or(HeaderValue::from_static(""))
 }
 
 /// Decimal digits only: `u64::from_str` would take a sign. More than fits is as good as the largest number.

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
 use super::allowance::{Allowance, End};
-use super::blocks::ContentKey;
+use super::blocks::{ContentKey, Realm};
 use super::feed::Feed;
 use super::metrics::Counters;
 use crate::driver::DriverInfo;
@@ -31,6 +31,7 @@ pub(super) struct Broker {
 pub(super) struct Account {
     state: Mutex<State>,
     counters: Arc<Counters>,
+    realm: Realm,
 }
 
 struct State {
@@ -91,7 +92,7 @@ impl Broker {
         if let Some(account) = accounts.get(&info.account) {
             return Some(Arc::clone(account));
         }
-        let account = Arc::new(Account::new(configured, Arc::clone(&self.counters)));
+        let account = Arc::new(Account::new(configured, Arc::clone(&self.counters), Realm::of(info)));
         accounts.insert(Arc::clone(&info.account), Arc::clone(&account));
         Some(account)
     }
@@ -100,7 +101,7 @@ impl Broker {
 // === impl Account ===
 
 impl Account {
-    fn new(configured: usize, counters: Arc<Counters>) -> Self {
+    fn new(configured: usize, counters: Arc<Counters>, realm: Realm) -> Self {
         let state = State {
             allowance: Allowance::new(configured),
             open: Vec::new(),
@@ -110,11 +111,15 @@ impl Account {
             usual: 0.0,
             feeds: HashMap::new(),
         };
-        Self { state: Mutex::new(state), counters }
+        Self { state: Mutex::new(state), counters, realm }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn realm(&self) -> Realm {
+        self.realm
     }
 
     /// Whether connections are so few that viewers should share them.
@@ -432,7 +437,8 @@ mod tests {
     use super::*;
 
     fn account(connections: usize) -> Arc<Account> {
-        Arc::new(Account::new(connections, Arc::new(Counters::register(&mut Registry::default()))))
+        let counters = Arc::new(Counters::register(&mut Registry::default()));
+        Arc::new(Account::new(connections, counters, Realm::default()))
     }
 
     fn bid(background: bool, dry_at: Instant) -> Bid {

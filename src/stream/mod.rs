@@ -165,7 +165,7 @@ impl Engine {
         let account = self.0.broker.account(info);
         let film = entry.duration.filter(|duration| !duration.is_zero());
         let content = Content {
-            key: account.is_some().then(|| ContentKey::of(info, &entry)),
+            key: account.as_ref().map(|account| ContentKey::of(account.realm(), &entry)),
             engine: self.clone(),
             opener: self.opener(Arc::new(origin), account),
             total: entry.len,

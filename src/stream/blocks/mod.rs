@@ -40,6 +40,10 @@ pub(super) struct Blocks {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) struct ContentKey([u8; 16]);
 
+/// Tells what a drive says of its files from what others say of theirs. Made once an account, since it costs a digest.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Realm([u8; 16]);
+
 /// Names one block of it.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) struct BlockKey {
@@ -172,20 +176,26 @@ impl Blocks {
 impl ContentKey {
     /// The key of this version of a file: from the hash of its content where there is one, else from what tells versions
     /// apart at its drive.
-    pub(super) fn of(info: &DriverInfo, entry: &Entry) -> Self {
-        if entry.hash.is_some() {
-            return Self(entry.version());
+    pub(super) fn of(realm: Realm, entry: &Entry) -> Self {
+        let mut key = entry.version();
+        if entry.hash.is_none() {
+            // Both are digests, so that no two pairs meet.
+            key.iter_mut().zip(realm.0).for_each(|(byte, other)| *byte ^= other);
         }
+        Self(key)
+    }
+}
+
+impl Realm {
+    /// That of an account.
+    pub(super) fn of(info: &DriverInfo) -> Self {
         let mut digest = Sha256::new();
         digest.update(info.name.as_bytes());
         digest.update([0]);
         digest.update(info.account.as_bytes());
-        digest.update([0]);
-        digest.update(entry.version());
-        let digest = digest.finalize();
-        let mut key = [0; 16];
-        key.copy_from_slice(&digest[..16]);
-        Self(key)
+        let mut realm = [0; 16];
+        realm.copy_from_slice(&digest.finalize()[..16]);
+        Self(realm)
     }
 }
 
